@@ -1,0 +1,52 @@
+"""Weights to start from: safetensors files only, read strictly, never a pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from hilum.errors import BundleError
+
+
+def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    """The tensors of a .safetensors file, floats as float32. Raises BundleError for anything else."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    if not path.is_file():
+        raise BundleError("there are no weights here", path=path, mend="Give the path of a .safetensors file")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, ValueError, OverflowError) as error:
+        raise BundleError(
+            f"this is not a safetensors file ({error})",
+            path=path,
+            mend="Hilum reads safetensors only; a pickle can execute code and is never opened",
+        ) from error
+    return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+
+
+def load_pretrained(backbone: nn.Module, path: str | Path) -> None:
+    """Load a backbone from a file that holds it, alone or with more on top, or from the weights of a Hilum bundle.
+
+    Every tensor of `backbone` must be there with its shape; surplus tensors of the file (its classifier) are left out.
+    """
+    tensors = read_weights(path)
+    wanted = backbone.state_dict()
+    for prefix in ("", "backbone.", "encoder."):
+        found = {k: tensors[prefix + k] for k in wanted if prefix + k in tensors}
+        if all(k in found or k.endswith("num_batches_tracked") for k in wanted):
+            break
+    missing = [k for k in wanted if k not in found and not k.endswith("num_batches_tracked")]
+    wrong = [k for k in found if found[k].shape != wanted[k].shape]
+    if missing or wrong:
+        raise BundleError(
+            f"these weights do not fit the backbone ({len(missing)} tensors missing, {len(wrong)} of another shape,"
+            f" such as {(missing + wrong)[0]})",
+            path=path,
+            mend="Name the architecture that the file was made for",
+        )
+    backbone.load_state_dict(found, strict=False)

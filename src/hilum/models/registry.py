@@ -1,0 +1,57 @@
+"""Find an architecture by name. A new one is one new file in this folder, decorated with `@register`."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import Any
+
+from hilum.errors import RecipeError
+from hilum.models.contract import Model
+
+_builders: dict[str, Callable[..., Model]] = {}
+_SUPPORT = {"registry", "contract", "torchvision_operators", "pretrained"}
+
+
+def register(name: str) -> Callable[[Callable[..., Model]], Callable[..., Model]]:
+    """Decorate a class or function that builds a model: its keyword arguments are the recipe's `model` options.
+
+    Every builder takes `outputs`, the number of logits (classes of a segmenter), and `pretrained`: None, `imagenet`
+    (the backbone's own download) or the path of a .safetensors file.
+    """
+
+    def add(builder: Callable[..., Model]) -> Callable[..., Model]:
+        if name in _builders:
+            raise ValueError(f"two models are named {name!r}")
+        _builders[name] = builder
+        return builder
+
+    return add
+
+
+def names() -> list[str]:
+    """All registered names, sorted."""
+    _import_all()
+    return sorted(_builders)
+
+
+def build(name: str, /, **options: Any) -> Model:
+    """The model `name`, built with `options`.
+
+    Raises RecipeError where the name is unknown or an option does not fit it.
+    """
+    _import_all()
+    if name not in _builders:
+        raise RecipeError(f"there is no model {name!r}", mend=f"Choose one of: {', '.join(sorted(_builders))}")
+    try:
+        return _builders[name](**options)
+    except TypeError as error:
+        raise RecipeError(f"model {name!r} does not take these options: {error}") from error
+
+
+def _import_all() -> None:
+    package = importlib.import_module("hilum.models")
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.name not in _SUPPORT:
+            importlib.import_module(f"hilum.models.{module.name}")
