@@ -1,0 +1,178 @@
+"""The Bundle: one artifact that carries weights, preparation, labels, thresholds and calibration together.
+
+On disk it is a folder, or one `.hilum` file (an uncompressed zip), of
+
+    bundle.json           everything but the weights, with a SHA-256 of every other file and of itself
+    weights.safetensors   tensors; floats at 16 bit, batch-norm statistics at 32
+    card.md               for people
+    recipe.yaml           the recipe that trained it
+    patients.bin          32-bit hashes of the patients in training and validation, so that an evaluation can refuse them
+
+Never a pickle: nothing in a bundle can execute code, and a file that its `bundle.json` does not list is not read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from hilum.bundles import files
+from hilum.bundles.info import Info
+from hilum.errors import BundleError
+from hilum.models import Model, build
+
+if TYPE_CHECKING:
+    from hilum.images.radiograph import Radiograph
+
+WEIGHTS = "weights.safetensors"
+CARD = "card.md"
+PATIENTS = "patients.bin"
+RECIPE = "recipe.yaml"
+INFO = "bundle.json"
+
+
+class Bundle(nn.Module):
+    """A model with its preparation, labels, thresholds and calibration.
+
+    `bundle(bundle.prepare(film))` gives logits; `bundle.probabilities(logits)` calibrated probabilities.
+    """
+
+    def __init__(
+        self, info: Info, model: Model, patients: NDArray[np.uint32] | None = None, recipe: bytes | None = None
+    ) -> None:
+        super().__init__()
+        self.info = info
+        self.model = model
+        self.patients = patients if patients is not None else np.zeros(0, np.uint32)
+        self.recipe = recipe
+        self.eval()
+
+    @property
+    def labels(self) -> list[str]:
+        return [label.name for label in self.info.labels]
+
+    def prepare(self, film: Radiograph) -> Tensor:
+        """A film to the model's input, float32 (1, channels, height, width)."""
+        return self.info.preparation.tensor(self.info.preparation.pixels(film.pixels)[None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Prepared images (n, channels, h, w) to logits (n, labels), or (n, labels, h, w) for a segmenter."""
+        return self.model(images)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Logits (..., labels) of a classifier to calibrated probabilities of the same shape."""
+        scaling = self.info.calibration
+        if scaling is not None:
+            logits = logits * logits.new_tensor(scaling.slope) + logits.new_tensor(scaling.intercept)
+        return logits.softmax(-1) if self.info.task == "multiclass" else logits.sigmoid()
+
+    def trained_on(self, patients: list[str]) -> list[str]:
+        """Those of `patients` (as `source|patient`) that took part in training or validation.
+
+        Hashes have 32 bits: a stranger is taken for a known patient once in 4e9 / (patients in training) times.
+        """
+        known = set(self.patients.tolist())
+        return [p for p in patients if int(patient_hash(p)) in known]
+
+
+def patient_hash(patient: str) -> np.uint32:
+    """The 32-bit hash by which a bundle remembers `source|patient`."""
+    return np.frombuffer(hashlib.sha256(patient.encode()).digest()[:4], "<u4")[0]
+
+
+def load(path: str | Path) -> Bundle:
+    """A bundle from a folder, a `.hilum` file, or the name of a built-in one; every checksum is verified first.
+
+    Raises BundleError where it is incomplete, altered, not a bundle, or made for a newer Hilum.
+    """
+    place = files.locate(path)
+    info, members = _verified(place)
+    model = build(info.model.name, **_as_tuples({**info.model.options, "outputs": len(info.labels)}))
+    try:
+        tensors = load_tensors(members[WEIGHTS])
+    except (SafetensorError, ValueError, OverflowError) as error:
+        raise BundleError(f"its weights cannot be read ({error})", path=place) from error
+    wanted = model.state_dict()
+    unlike = {k for k in wanted if k not in tensors or tensors[k].shape != wanted[k].shape} ^ (set(tensors) - set(wanted))
+    if unlike:
+        raise BundleError(f"its weights do not fit its model ({len(unlike)} tensors, such as {min(unlike)})", path=place)
+    model.load_state_dict({k: v.to(wanted[k].dtype) for k, v in tensors.items()})
+    known = np.frombuffer(members.get(PATIENTS, b""), "<u4")
+    return Bundle(info, model, known, members.get(RECIPE))
+
+
+def verify(path: str | Path) -> Info:
+    """Check every checksum of a bundle and return what its `bundle.json` holds. Raises BundleError."""
+    return _verified(files.locate(path))[0]
+
+
+def save(bundle: Bundle, path: str | Path) -> Path:
+    """Write `bundle` to `path`: one file where the name ends in `.hilum`, else a folder. Returns the path."""
+    from hilum.bundles.card import card
+
+    members = {
+        WEIGHTS: save_tensors({k: _half(k, v) for k, v in bundle.model.state_dict().items()}),
+        CARD: card(bundle.info).encode(),
+        PATIENTS: np.sort(bundle.patients).astype("<u4").tobytes(),
+    }
+    if bundle.recipe is not None:
+        members[RECIPE] = bundle.recipe
+    info = bundle.info.model_copy(update={"files": {k: files.digest(v) for k, v in members.items()}, "digest": ""})
+    info = info.model_copy(update={"digest": _digest(info)})
+    bundle.info = info
+    members[INFO] = (json.dumps(info.model_dump(mode="json"), indent=2, allow_nan=False) + "\n").encode()
+    return files.write(Path(path), members)
+
+
+def _verified(place: Path) -> tuple[Info, dict[str, bytes]]:
+    members = files.read(place)
+    if INFO not in members:
+        raise BundleError("this is not a bundle: it holds no bundle.json", path=place, mend="See: hilum bundle show")
+    try:
+        raw = json.loads(members[INFO])
+        if isinstance(raw, dict) and raw.get("format", 1) != 1:
+            raise BundleError(f"it is of format {raw['format']}, newer than this Hilum", path=place, mend="Upgrade Hilum")
+        info = Info.model_validate(raw)
+    except (ValueError, ValidationError, RecursionError) as error:
+        raise BundleError(f"its bundle.json is not valid: {error}", path=place) from error
+    if info.digest != _digest(info):
+        raise BundleError("its bundle.json was altered: the checksum is wrong", path=place, mend="Get the bundle again")
+    for name in (WEIGHTS, CARD):
+        if name not in info.files:
+            raise BundleError(f"its bundle.json lists no {name}", path=place)
+    for name in set(members) - set(info.files) - {INFO}:
+        del members[name]  # not listed, so not part of the bundle
+    for name, expected in info.files.items():
+        if name not in members:
+            raise BundleError(f"{name} is missing", path=place, mend="Get the bundle again")
+        if files.digest(members[name]) != expected:
+            raise BundleError(f"{name} was altered: the checksum is wrong", path=place, mend="Get the bundle again")
+    return info, members
+
+
+def _digest(info: Info) -> str:
+    content = info.model_dump(mode="json", exclude={"digest"})
+    return files.digest(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _half(name: str, tensor: Tensor) -> Tensor:
+    """16-bit floats, but for batch-norm statistics, whose range 16 bits cannot hold."""
+    tensor = tensor.detach().cpu().contiguous()
+    keep = not tensor.is_floating_point() or name.endswith(("running_mean", "running_var"))
+    return tensor if keep else tensor.to(torch.float16)
+
+
+def _as_tuples(options: dict[str, object]) -> dict[str, object]:
+    """JSON has lists where models take tuples."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}

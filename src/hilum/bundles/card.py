@@ -1,0 +1,115 @@
+"""The card: what a bundle is, what it was made from, how well it does, and where it must not be used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hilum.bundles.info import Info
+
+RESEARCH_USE = "Research use only. Not a medical device. A radiologist must check every result."
+
+
+def card(info: Info) -> str:
+    """The card of a bundle in Markdown."""
+    parts = [
+        f"# {info.title}",
+        f"`{info.name}` {info.version} · {info.task} · {len(info.labels)} outputs",
+        f"**{RESEARCH_USE}**",
+        _section("Limits", _bullets(info.limits)),
+        _section("For which films", info.applies.note or _ages(info)),
+        _section("Made from", _made_from(info)),
+        _section("Preparation", _preparation(info)),
+        _section("Outputs", _outputs(info)),
+        *(_section(f"Measured: {name}", _measured(result)) for name, result in info.metrics.items()),
+    ]
+    return "\n\n".join(p for p in parts if p) + "\n"
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows of the same keys as a Markdown table."""
+    rows = list(rows)
+    if not rows:
+        return ""
+    heads = list(rows[0])
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    lines += ["| " + " | ".join(_cell(row.get(h)) for h in heads) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, Mapping) and "value" in value:
+        return interval(value)
+    return f"{value:.3f}" if isinstance(value, float) else str(value).replace("|", "\\|")
+
+
+def interval(estimate: Mapping[str, Any]) -> str:
+    """An estimate as `0.812 (0.771–0.853)`; `–` where it is undefined."""
+    value, low, high = estimate["value"], estimate.get("low"), estimate.get("high")
+    if value is None:
+        return "–"
+    return f"{value:.3f}" + (f" ({low:.3f}–{high:.3f})" if low is not None and high is not None else " (no interval)")
+
+
+def _section(title: str, body: str) -> str:
+    return f"## {title}\n\n{body}" if body else ""
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _ages(info: Info) -> str:
+    if info.applies.ages is None:
+        return "Frontal chest films."
+    low, high = info.applies.ages
+    return f"Frontal chest films of people aged {low:g} to {high:g} years."
+
+
+def _made_from(info: Info) -> str:
+    made = info.provenance
+    lines = [f"Data: {', '.join(made.data)}", f"Licence of the weights: {made.licence}"]
+    lines += [f"{part}: {made.films[part]} films of {made.patients.get(part, 0)} patients" for part in made.films]
+    lines += [f"Split: {made.split}, SHA-256 `{made.split_digest[:16]}`", f"Recipe: SHA-256 `{made.recipe_digest[:16]}`"]
+    lines += [f"Started from: {made.start}"] if made.start else []
+    lines += [f"Made by Hilum {made.hilum} on {made.created}"]
+    return _bullets(lines)
+
+
+def _preparation(info: Info) -> str:
+    steps = info.preparation
+    height, width = steps.size
+    lines = [f"{height} x {width} pixels, {steps.aspect}, {steps.bits} bit, {steps.channels} channels"]
+    for name in ("denoise", "normalise", "clahe"):
+        step = getattr(steps, name)
+        if step is not None:
+            lines.append(f"{name}: {step.model_dump()}")
+    return _bullets(lines)
+
+
+def _outputs(info: Info) -> str:
+    rows = []
+    for label in info.labels:
+        cut = label.threshold
+        rows.append(
+            {
+                "output": label.name,
+                "code": f"{label.code.scheme} {label.code.value}" if label.code else None,
+                "threshold": cut.value if cut else None,
+                "chosen for": f"{cut.rule}{'; ' + cut.note if cut.note else ''}" if cut else None,
+            }
+        )
+    calibrated = f"Probabilities are calibrated by {info.calibration.kind}.\n\n" if info.calibration else ""
+    return calibrated + table(rows)
+
+
+def _measured(result: Mapping[str, Any]) -> str:
+    """`note`, `facts` (a mapping), and any number of tables (lists of rows) under their own names."""
+    parts = [str(result["note"])] if result.get("note") else []
+    facts = result.get("facts", {})
+    parts.append(_bullets(f"{name}: {_cell(value)}" for name, value in facts.items()))
+    for name, rows in result.get("tables", {}).items():
+        parts.append(f"### {name}\n\n{table(rows)}" if rows else "")
+    return "\n\n".join(p for p in parts if p)

@@ -1,0 +1,107 @@
+"""A bundle's files on disk: a folder or one `.hilum` zip, read within bounds and without leaving its own names."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+
+from hilum.errors import BundleError
+
+MEMBERS = ("bundle.json", "weights.safetensors", "card.md", "patients.bin", "recipe.yaml", "model.onnx")
+LARGEST = 4 << 30  # bytes a member; a ViT-L is 1.2 GB
+ZIP_DATE = (2020, 1, 1, 0, 0, 0)  # so that the same bundle gives the same file
+
+
+def builtin_folder() -> Path:
+    """Where the bundles that Hilum ships lie: in the wheel, or beside `src` in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    shipped = package / "builtin"
+    return shipped if shipped.is_dir() else package.parents[1] / "bundles"
+
+
+def builtin_names() -> list[str]:
+    """Names of the built-in bundles, sorted."""
+    return sorted(p.parent.name for p in builtin_folder().glob("*/bundle.json"))
+
+
+def locate(path: str | Path) -> Path:
+    """The folder or file of a bundle given by path or by a built-in's name. Raises BundleError."""
+    given = Path(path)
+    if given.exists():
+        return given
+    if str(path) in builtin_names():
+        return builtin_folder() / str(path)
+    raise BundleError(
+        "there is no such bundle", path=path, mend=f"Give a path, or a built-in: {', '.join(builtin_names()) or 'none'}"
+    )
+
+
+def read(place: Path) -> dict[str, bytes]:
+    """The bundle's members by name. Other files beside them are not opened. Raises BundleError."""
+    if place.is_dir():
+        return {name: _bounded(place / name) for name in MEMBERS if (place / name).is_file()}
+    if not zipfile.is_zipfile(place):
+        raise BundleError(
+            "this is not a bundle (neither a folder nor a .hilum file)",
+            path=place,
+            mend="A checkpoint of another program cannot be opened: it may execute code",
+        )
+    try:
+        with zipfile.ZipFile(place) as archive:
+            entries = {entry.filename: entry for entry in archive.infolist()}
+            found = {}
+            for name in MEMBERS:
+                if name not in entries:
+                    continue
+                entry = entries[name]
+                if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > LARGEST:
+                    raise BundleError(f"its member {name} is compressed or too large", path=place)
+                found[name] = archive.read(entry)
+            return found
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise BundleError(f"it cannot be unpacked ({error})", path=place) from error
+
+
+def write(place: Path, members: dict[str, bytes]) -> Path:
+    """Write all members, then move them into place at once, so that a kill leaves the old bundle or the new one."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.suffix == ".hilum":
+        return _write_zip(place, members)
+    work = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+    work.chmod(0o755)
+    for name, content in members.items():
+        (work / name).write_bytes(content)
+    if place.exists():
+        old = place.with_name(f".{place.name}-old")
+        shutil.rmtree(old, ignore_errors=True)
+        place.rename(old)
+        work.rename(place)
+        shutil.rmtree(old)
+    else:
+        work.rename(place)
+    return place
+
+
+def digest(content: bytes) -> str:
+    """SHA-256, hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _write_zip(place: Path, members: dict[str, bytes]) -> Path:
+    handle, work = tempfile.mkstemp(prefix=f".{place.name}-", dir=place.parent)
+    with os.fdopen(handle, "wb") as out, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name, ZIP_DATE), content)
+    Path(work).replace(place)
+    place.chmod(0o644)
+    return place
+
+
+def _bounded(path: Path) -> bytes:
+    if path.stat().st_size > LARGEST:
+        raise BundleError(f"its {path.name} is too large", path=path.parent)
+    return path.read_bytes()
