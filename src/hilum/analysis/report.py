@@ -1,0 +1,154 @@
+"""The Report: what an analysis found in one film, in the shape of the published JSON schema (`report.schema.json`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hilum import __version__
+from hilum.bundles.card import RESEARCH_USE
+from hilum.images.radiograph import Notice, Radiograph
+
+
+@dataclass(frozen=True)
+class FindingResult:
+    """One output of one bundle for one film.
+
+    `probability`: calibrated mean, 0 to 1. `std`, `interval` (95 %): from `method` (`none`, `mc_dropout`, `ensemble`,
+    `mc_dropout+ensemble`); None where the method is `none`. `threshold`: None within a `group` of mutually exclusive
+    classes, where `positive` marks the most probable one. `heatmap`: float32 (height, width) of the film, 0 to 1, or None.
+    `lung_share`: share of the heatmap's energy inside the lungs, or None.
+    """
+
+    name: str
+    code: dict[str, str] | None
+    bundle: str
+    group: str | None
+    probability: float
+    std: float | None
+    interval: tuple[float, float] | None
+    method: str
+    threshold: float | None
+    positive: bool
+    outside_lungs: bool = False
+    heatmap: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    lung_share: float | None = None
+
+
+@dataclass(frozen=True)
+class LungsResult:
+    """Lung masks on the film's own grid, uint8 (height, width) 0 or 1, as the reader sees the film upright:
+    `right` is the person's right lung (the film's left). `area_share`: lungs as a share of the film."""
+
+    mask: NDArray[np.uint8] = field(repr=False, compare=False)
+    left: NDArray[np.uint8] = field(repr=False, compare=False)
+    right: NDArray[np.uint8] = field(repr=False, compare=False)
+    area_share: float
+    bundle: str
+
+
+@dataclass(frozen=True)
+class BoxResult:
+    """A box (x1, y1, x2, y2) in the film's pixels with its score, 0 to 1."""
+
+    name: str
+    score: float
+    box: tuple[float, float, float, float]
+    bundle: str
+
+
+@dataclass(frozen=True)
+class BundleUsed:
+    """Which bundle gave results, and what its card warns of."""
+
+    name: str
+    version: str
+    digest: str
+    title: str
+    limits: tuple[str, ...]
+    licence: str
+    measured: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found in one film. `reason` says why a film was not analysable; then there are no findings."""
+
+    film: Radiograph
+    analysable: bool
+    reason: str | None
+    warnings: tuple[Notice, ...] = ()
+    bundles: tuple[BundleUsed, ...] = ()
+    findings: tuple[FindingResult, ...] = ()
+    lungs: LungsResult | None = None
+    boxes: tuple[BoxResult, ...] = ()
+    seconds: float = 0.0
+
+    def as_dict(self, files: dict[str, str] | None = None) -> dict[str, Any]:
+        """The report as JSON-able data. `files`: names of pictures written beside it, by `heatmap:<bundle>:<finding>`,
+        `lungs:mask`, `lungs:left`, `lungs:right`, `overlay`."""
+        files = files or {}
+        return {
+            "source": _source(self.film),
+            "analysable": self.analysable,
+            "reason": self.reason,
+            "warnings": [{"code": w.code, "text": w.text} for w in self.warnings],
+            "version": __version__,
+            "research_use": RESEARCH_USE,
+            "seconds": round(self.seconds, 4),
+            "bundles": [
+                {"name": b.name, "version": b.version, "digest": b.digest, "title": b.title, "licence": b.licence,
+                 "limits": list(b.limits)}
+                for b in self.bundles
+            ],
+            "findings": [_finding(f, files) for f in self.findings],
+            "lungs": None
+            if self.lungs is None
+            else {
+                "mask": files.get("lungs:mask"),
+                "left": files.get("lungs:left"),
+                "right": files.get("lungs:right"),
+                "area_share": self.lungs.area_share,
+                "bundle": self.lungs.bundle,
+            },
+            "boxes": [{"name": b.name, "score": b.score, "box": list(b.box), "bundle": b.bundle} for b in self.boxes],
+            "overlay": files.get("overlay"),
+        }  # fmt: skip
+
+
+def _source(film: Radiograph) -> dict[str, Any]:
+    path: Path | None = film.path
+    return {
+        "path": str(path) if path is not None else None,
+        "sha256": film.digest,
+        "format": film.format,
+        "width": film.width,
+        "height": film.height,
+        "bits": film.bits,
+        "view": film.view,
+        "sex": film.sex,
+        "age": film.age,
+        "spacing": list(film.spacing) if film.spacing else None,
+        "headers": dict(film.headers),
+    }
+
+
+def _finding(f: FindingResult, files: dict[str, str]) -> dict[str, Any]:
+    return {
+        "name": f.name,
+        "code": f.code,
+        "bundle": f.bundle,
+        "group": f.group,
+        "probability": f.probability,
+        "std": f.std,
+        "interval": list(f.interval) if f.interval else None,
+        "method": f.method,
+        "threshold": f.threshold,
+        "positive": f.positive,
+        "heatmap": files.get(f"heatmap:{f.bundle}:{f.name}"),
+        "lung_share": f.lung_share,
+    }
