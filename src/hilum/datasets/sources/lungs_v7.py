@@ -1,0 +1,65 @@
+"""Lung masks drawn by V7 Labs on films of the Kermany and the Cohen collection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from hilum.datasets import disk
+from hilum.datasets.manifest import Manifest
+from hilum.datasets.registry import source
+from hilum.datasets.sources import cohen, kermany
+from hilum.errors import DataError
+
+_LUNG, _IGNORE = 255, 127
+
+
+@source(
+    "lungs_v7",
+    title="V7 lung masks",
+    what="1,419 human lung masks on 992 Kermany and 427 Cohen films; the lung includes what lies behind the heart",
+    licence="annotations CC BY 4.0; films as in kermany and cohen",
+    homepage="V7 Labs, COVID-19 X-ray dataset",
+    citation="V7 Labs, COVID-19 Chest X-ray dataset, 2020",
+    layout="""
+        pairs.csv        source, image, mask, patient_id, view, ...: paths from the folder above this one
+        images/*.jpg     Kermany films
+        masks/*.png      0 background, 127 ignore, 255 lung
+        ../cohen/images  the Cohen films
+    """,
+)
+def load(root: Path) -> Manifest:
+    """Film, mask, patient and view of each pair whose two files are on disk.
+
+    Patients bear the same names as in the sources `kermany` and `cohen`, so splits made on those stay disjoint here.
+    """
+    root = disk.folder(root)
+    path = disk.need_file(root, "pairs.csv", "lungs_v7/pairs.csv", what="the table of pairs")
+    raw = disk.read_csv(path)
+    disk.need_columns(raw, ("source", "image", "mask", "patient_id", "view"), path)
+    above = path.parent.parent
+    rows, missing = [], []
+    for row in raw.iter_rows(named=True):
+        stem = Path(row["image"]).stem
+        if not (above / row["image"]).is_file() or not (above / row["mask"]).is_file():
+            missing.append((stem, row["image"]))
+            continue
+        if row["source"] == "kermany":
+            person, kind = kermany.patient(stem), kermany.class_of(stem)
+        else:
+            person, kind = cohen.patient(row["patient_id"]), None
+        rows.append((stem, row["image"], row["mask"], person, row["view"], row["source"], kind))
+    if not rows:
+        raise DataError("none of the pairs is on disk", path=path, mend=f"Their paths start at {above}.")
+    table = disk.texts(rows, "image_id", "path", "mask", "patient", "view", "of", "class")
+    table = disk.measured(table, above)
+    table = table.with_columns(
+        view=pl.col("view").str.extract(r"^(PA|AP)"),
+        source=pl.lit("lungs_v7"),
+        mask_value=pl.lit(_LUNG),
+        mask_ignore=pl.lit(_IGNORE),
+    )
+    notes = ("The lung includes the area behind the heart, unlike the Shenzhen, Montgomery and JSRT masks.",)
+    gone = disk.texts(missing, "image_id", "path")
+    return Manifest(table, root=above, missing=gone, notes=notes)
