@@ -63,6 +63,10 @@ class BundleError(HilumError):
     """A bundle is incomplete, altered, or made for another version."""
 
 
+class EvaluationError(HilumError):
+    """Truth, scores and groups do not fit together, or a number is asked of them that they cannot give."""
+
+
 class MissingExtraError(HilumError):
     """A feature needs packages of an optional extra that is not installed."""
 

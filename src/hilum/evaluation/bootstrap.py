@@ -1,0 +1,109 @@
+"""Intervals for any statistic by drawing patients with replacement (the clustered bootstrap)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hilum.evaluation.arrays import Floats, Ints, as_clusters
+from hilum.evaluation.estimate import NAN, Estimate
+
+REPLICATES = 1000
+# Weight matrices are made a block at a time, so that memory stays near 32 MB for any number of films.
+_BLOCK_VALUES = 4_000_000
+
+
+def replicate_weights(
+    n: int, groups: ArrayLike | None = None, replicates: int = REPLICATES, seed: int = 0
+) -> Iterator[Floats]:
+    """Blocks (some replicates, n) of how often each film is drawn when patients are drawn with replacement.
+
+    A statistic that takes weights sees all replicates of a block in a few array operations.
+    """
+    cluster, count = as_clusters(groups, n)
+    random = np.random.default_rng(seed)
+    block = max(1, min(replicates, _BLOCK_VALUES // max(n, 1)))
+    for start in range(0, replicates, block):
+        size = min(block, replicates - start)
+        yield random.multinomial(count, np.full(count, 1 / count), size=size)[:, cluster].astype(np.float64)
+
+
+def bootstrap_weighted(
+    statistic: Callable[[Floats], Floats],
+    n: int,
+    groups: ArrayLike | None = None,
+    *,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+) -> Floats:
+    """Replicates of a statistic of weights: (b, n) in, (b,) or (b, k) out; all blocks stacked."""
+    return np.concatenate([statistic(block) for block in replicate_weights(n, groups, replicates, seed)])
+
+
+def bootstrap(
+    statistic: Callable[[Ints], float],
+    n: int,
+    groups: ArrayLike | None = None,
+    *,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Percentile interval of any statistic of film numbers.
+
+    Parameters
+    ----------
+    statistic: takes film numbers (m,), some repeated, and gives a number, or NaN where they leave it
+        undefined.
+    n: number of films.
+    groups: (n,) patients; without them films are drawn.
+    """
+    value = float(statistic(np.arange(n)))
+    drawn = [
+        statistic(np.repeat(np.arange(n), weights.astype(np.int64)))
+        for block in replicate_weights(n, groups, replicates, seed)
+        for weights in block
+    ]
+    return percentile_estimate(
+        value, np.array(drawn, np.float64), n, by_patient=groups is not None, confidence=confidence
+    )
+
+
+def percentile_estimate(
+    value: float,
+    replicates: ArrayLike,
+    n: int,
+    *,
+    positives: int | None = None,
+    by_patient: bool = False,
+    confidence: float = 0.95,
+) -> Estimate:
+    """The percentile interval of replicates (b,); undefined ones are left out and counted in the note.
+
+    With more than half of them undefined there is no interval.
+    """
+    drawn = np.asarray(replicates, np.float64)
+    method = "bootstrap by patient" if by_patient else "bootstrap"
+    if np.isnan(value):
+        return Estimate.undefined("undefined on these films", n, positives, method)
+    defined = drawn[~np.isnan(drawn)]
+    missing = len(drawn) - len(defined)
+    note = f"{missing} of {len(drawn)} replicates undefined" if missing else ""
+    if 2 * missing > len(drawn) or len(defined) < 2:
+        return Estimate(value, NAN, NAN, n, positives, method, note or "too few replicates")
+    low, high = np.quantile(defined, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Estimate(value, float(low), float(high), n, positives, method, note)
+
+
+def centred(value: float, replicates: ArrayLike) -> Floats:
+    """Replicates shifted so that their median is the value, floored at 0.
+
+    For statistics that are absolute values of noise (calibration error), every replicate lies above the value
+    it was drawn from, and the plain percentile interval can miss its own estimate.
+    """
+    drawn = np.asarray(replicates, np.float64)
+    if np.isnan(value) or np.all(np.isnan(drawn)):
+        return drawn
+    return np.maximum(0.0, drawn - (np.nanmedian(drawn) - value))

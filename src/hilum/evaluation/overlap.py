@@ -1,0 +1,199 @@
+"""How well a mask covers the truth: Dice, IoU, and distances between outlines. Two-dimensional boolean masks.
+
+Conventions
+-----------
+Ignored pixels belong to neither mask and to no count; outline points that touch them are not measured from.
+Both masks empty: everything is NaN (nothing to find, nothing found: 0/0), except the specificity.
+One mask empty: Dice and IoU are 0 and distances are NaN, for there is no outline to measure to; a summary
+counts such films in its note, so that a missed lung cannot hide behind good distances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_edt
+
+from hilum.errors import EvaluationError
+from hilum.evaluation.arrays import Bools, Floats, as_clusters
+from hilum.evaluation.bootstrap import REPLICATES, bootstrap_weighted, percentile_estimate
+from hilum.evaluation.estimate import NAN, Estimate
+
+
+@dataclass(frozen=True)
+class OverlapScores:
+    """One film's scores; each NaN where undefined (see the module's conventions).
+
+    `hausdorff95` is the greater of the two directed 95th percentiles of outline distances, `surface_distance`
+    the mean over the points of both outlines (average symmetric surface distance); both in the unit of
+    `spacing`.
+    """
+
+    dice: float
+    iou: float
+    sensitivity: float
+    specificity: float
+    hausdorff95: float
+    surface_distance: float
+
+
+@dataclass(frozen=True)
+class OverlapSummary:
+    """Mean over patients (of each patient's mean over films), with an interval from drawing patients."""
+
+    dice: Estimate
+    iou: Estimate
+    sensitivity: Estimate
+    specificity: Estimate
+    hausdorff95: Estimate
+    surface_distance: Estimate
+    films: int
+    patients: int
+    unit: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {k: v.as_dict() if isinstance(v, Estimate) else v for k, v in vars(self).items()}
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row a metric, for printing."""
+        measured = {k: v for k, v in vars(self).items() if isinstance(v, Estimate)}
+        return [{"metric": name, **estimate.as_dict()} for name, estimate in measured.items()]
+
+
+def dice(truth: ArrayLike, predicted: ArrayLike, ignore: ArrayLike | None = None) -> float:
+    """2 |A and B| / (|A| + |B|) (Dice 1945), of masks (h, w); `ignore` marks pixels left out."""
+    actual, found = _masks(truth, predicted, ignore)
+    return _ratio(2 * np.sum(actual & found), np.sum(actual) + np.sum(found))
+
+
+def iou(truth: ArrayLike, predicted: ArrayLike, ignore: ArrayLike | None = None) -> float:
+    """|A and B| / |A or B| (Jaccard)."""
+    actual, found = _masks(truth, predicted, ignore)
+    return _ratio(np.sum(actual & found), np.sum(actual | found))
+
+
+def overlap_scores(
+    truth: ArrayLike,
+    predicted: ArrayLike,
+    ignore: ArrayLike | None = None,
+    spacing: tuple[float, float] = (1.0, 1.0),
+) -> OverlapScores:
+    """All scores of one film.
+
+    Parameters
+    ----------
+    truth, predicted: (h, w), read as booleans.
+    ignore: (h, w), true where the truth is not known (such as the value 127 of the V7 masks).
+    spacing: row and column spacing in mm; (1, 1) gives distances in pixels.
+    """
+    actual, found = _masks(truth, predicted, ignore)
+    outside = ~actual if ignore is None else ~(actual | np.asarray(ignore, bool))
+    both = int(np.sum(actual & found))
+    there, back = surface_distances(truth, predicted, ignore, spacing)
+    measurable = len(there) > 0 and len(back) > 0
+    return OverlapScores(
+        dice=_ratio(2 * both, np.sum(actual) + np.sum(found)),
+        iou=_ratio(both, np.sum(actual | found)),
+        sensitivity=_ratio(both, np.sum(actual)),
+        specificity=_ratio(np.sum(outside & ~found), np.sum(outside)),
+        hausdorff95=float(max(np.percentile(there, 95), np.percentile(back, 95))) if measurable else NAN,
+        surface_distance=float(np.concatenate([there, back]).mean()) if measurable else NAN,
+    )
+
+
+def surface_distances(
+    truth: ArrayLike,
+    predicted: ArrayLike,
+    ignore: ArrayLike | None = None,
+    spacing: tuple[float, float] = (1.0, 1.0),
+) -> tuple[Floats, Floats]:
+    """Distances from each outline point of the truth to the prediction's outline, and back; in units of
+    `spacing`.
+
+    The outline is the mask's pixels with a 4-neighbour outside it; beyond the image's edge is outside. Both
+    are empty where a mask is.
+    """
+    actual, found = _masks(truth, predicted, ignore)
+    if not actual.any() or not found.any():
+        return np.empty(0), np.empty(0)
+    either = actual | found
+    rows, columns = np.flatnonzero(either.any(1)), np.flatnonzero(either.any(0))
+    # Every outline point lies in the box around both masks, so distances within it are exact, and cheaper.
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    outline, other = _outline(actual[box]), _outline(found[box])
+    measured = np.ones(outline.shape, bool)
+    if ignore is not None:
+        measured = ~binary_dilation(np.asarray(ignore, bool))[box]
+    to_other = distance_transform_edt(~other, sampling=spacing)
+    to_outline = distance_transform_edt(~outline, sampling=spacing)
+    return to_other[outline & measured], to_outline[other & measured]
+
+
+def summarise_overlap(
+    scores: Sequence[OverlapScores],
+    patients: ArrayLike | None = None,
+    *,
+    unit: str = "pixel",
+    replicates: int = REPLICATES,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> OverlapSummary:
+    """Means over patients with clustered bootstrap intervals; `unit` names that of distances ("mm")."""
+    if not scores:
+        raise EvaluationError("no films to summarise")
+    cluster, count = as_clusters(patients, len(scores))
+    names = [field.name for field in fields(OverlapScores)]
+    table = np.array([[getattr(score, name) for name in names] for score in scores])
+    by_patient = np.column_stack([_patient_means(column, cluster, count) for column in table.T])
+    known = ~np.isnan(by_patient)
+    filled = np.where(known, by_patient, 0.0)
+
+    def means(weights: Floats) -> Floats:
+        with np.errstate(invalid="ignore"):
+            return (weights @ filled) / (weights @ known)
+
+    values = means(np.ones((1, count)))[0]
+    drawn = bootstrap_weighted(means, count, replicates=replicates, seed=seed)
+    estimates = {}
+    for i, name in enumerate(names):
+        missing = int(np.isnan(table[:, i]).sum())
+        estimate = percentile_estimate(
+            float(values[i]), drawn[:, i], len(scores) - missing, by_patient=True, confidence=confidence
+        )
+        note = f"{missing} films without a value left out" if missing else estimate.note
+        estimates[name] = Estimate(
+            estimate.value, estimate.low, estimate.high, estimate.n, None, estimate.method, note
+        )
+    return OverlapSummary(**estimates, films=len(scores), patients=count, unit=unit)
+
+
+def _patient_means(values: Floats, cluster: np.ndarray, count: int) -> Floats:
+    known = ~np.isnan(values)
+    films = np.bincount(cluster[known], minlength=count)
+    with np.errstate(invalid="ignore"):
+        return np.bincount(cluster[known], values[known], minlength=count) / films
+
+
+def _masks(truth: ArrayLike, predicted: ArrayLike, ignore: ArrayLike | None) -> tuple[Bools, Bools]:
+    actual, found = np.asarray(truth, bool), np.asarray(predicted, bool)
+    if actual.ndim != 2 or actual.shape != found.shape:
+        raise EvaluationError(f"masks of shape {actual.shape} and {found.shape} cannot be compared")
+    if ignore is None:
+        return actual, found
+    left_out = np.asarray(ignore, bool)
+    if left_out.shape != actual.shape:
+        raise EvaluationError(f"the ignore mask is {left_out.shape}, the masks are {actual.shape}")
+    return actual & ~left_out, found & ~left_out
+
+
+def _outline(mask: Bools) -> Bools:
+    return mask & ~binary_erosion(mask)
+
+
+def _ratio(part: Any, whole: Any) -> float:
+    return float(part) / float(whole) if whole else NAN
