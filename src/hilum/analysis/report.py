@@ -18,9 +18,10 @@ from hilum.images.radiograph import Notice, Radiograph
 class FindingResult:
     """One output of one bundle for one film.
 
-    `probability`: calibrated mean, 0 to 1. `std`, `interval` (95 %): from `method` (`none`, `mc_dropout`, `ensemble`,
-    `mc_dropout+ensemble`); None where the method is `none`. `threshold`: None within a `group` of mutually exclusive
-    classes, where `positive` marks the most probable one. `heatmap`: float32 (height, width) of the film, 0 to 1, or None.
+    `probability`: calibrated, 0 to 1, of the bundle without dropout (`uncertainty` says why). `std`, `interval` (95 %): from
+    `method` (`none`, `mc_dropout`, `ensemble`, `mc_dropout+ensemble`); None where the method is `none`. `threshold`: None
+    within a `group` of mutually exclusive classes, where `positive` marks the most probable one. `heatmap`: float32 (h, w),
+    0 to 1, over the film's whole extent at a few hundred pixels (`heatmaps.heatmap_on_film` enlarges it), or None.
     `lung_share`: share of the heatmap's energy inside the lungs, or None.
     """
 
