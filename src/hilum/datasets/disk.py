@@ -57,29 +57,30 @@ def need_columns(frame: pl.DataFrame, columns: Iterable[str], path: Path) -> Non
 
 def read_lines(path: Path) -> list[str]:
     """Lines of a text file, gzipped or not, without blanks at the ends and without empty lines."""
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as lines:
-        return [line.strip() for line in lines if line.strip()]
+    content = path.read_bytes()
+    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8", "replace")
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def images(root: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
+    """Every image under `root`, links followed, by path; names that begin with a dot are passed over."""
+    found = []
+    for place, _, names in os.walk(root, followlinks=True):
+        here = Path(place)
+        found += [here / n for n in names if n.lower().endswith(tuple(suffixes)) and not n.startswith(".")]
+    return sorted(found)
 
 
 def images_by_stem(root: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> dict[str, str]:
-    """File stem to POSIX path relative to `root`, for every image under it, links followed.
+    """File stem to POSIX path relative to `root`, for every image under it.
 
     Of two files with one stem that with the earlier suffix in `suffixes` wins, then that with the lesser path.
     """
-    rank = {suffix: i for i, suffix in enumerate(suffixes)}
-    best: dict[str, tuple[int, str]] = {}
-    for place, folders, names in os.walk(root, followlinks=True):
-        folders.sort()
-        for name in names:
-            stem, suffix = os.path.splitext(name)
-            order = rank.get(suffix.lower())
-            if order is None or name.startswith("."):
-                continue
-            found = (order, os.path.relpath(os.path.join(place, name), root).replace(os.sep, "/"))
-            if stem not in best or found < best[stem]:
-                best[stem] = found
-    return {stem: path for stem, (_, path) in sorted(best.items())}
+    ranked = sorted(images(root, suffixes), key=lambda path: (suffixes.index(path.suffix.lower()), path))
+    best: dict[str, Path] = {}
+    for path in ranked:
+        best.setdefault(path.stem, path)
+    return {stem: best[stem].relative_to(root).as_posix() for stem in sorted(best)}
 
 
 def texts(rows: Sequence[Sequence[object]], *columns: str) -> pl.DataFrame:

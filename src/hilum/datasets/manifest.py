@@ -175,7 +175,8 @@ class Manifest:
                 "a Parquet file, but no manifest that Hilum saved", path=path, mend="Use source 'csv'."
             )
         missing = pl.DataFrame(meta["missing"], schema=checks.MISSING_SCHEMA, orient="row")
-        manifest = cls(table, boxes, root or meta["root"], missing, tuple(meta["notes"]))
+        where = root if root is not None else meta["root"]
+        manifest = cls(table, boxes, where if where is None else Path(where), missing, tuple(meta["notes"]))
         if manifest.digest != meta["digest"]:
             raise ManifestError(
                 "the table or its boxes were changed after saving", path=path, mend="Prepare it again."

@@ -121,7 +121,7 @@ def _official_split(table: pl.DataFrame, folder: Path) -> tuple[pl.DataFrame, li
     return table.with_columns(split=part), []
 
 
-def _boxes(folder: Path, films: pl.DataFrame) -> tuple[pl.DataFrame | None, list[str]]:
+def _boxes(folder: Path, films: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     path = disk.find_file(folder, "BBox_List_2017.csv*")
     if path is None:
         return Manifest(films).boxes, ["BBox_List_2017.csv is absent: no boxes."]

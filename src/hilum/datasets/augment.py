@@ -1,0 +1,143 @@
+"""Augmentation on whole batches: one affine resampling and one pass over brightness, with masks and boxes in step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Augmentation(BaseModel):
+    """How far each film is changed; every amount is drawn uniformly and for each film alone.
+
+    Attributes
+    ----------
+    flip: probability of a left-right mirror. 0 by default: it moves the heart to the wrong side.
+    rotation: up to so many degrees either way. zoom: scale from 1 - zoom to 1 + zoom.
+    translation: up to this share of width and of height either way.
+    brightness: added, up to this share of full range either way. contrast: factor from 1 - contrast to 1 + contrast
+        about the film's mean. gamma: exponent from 1 / (1 + gamma) to 1 + gamma, uniform in its logarithm.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flip: float = Field(0.0, ge=0, le=1)
+    rotation: float = Field(7.0, ge=0, le=180)
+    zoom: float = Field(0.1, ge=0, lt=1)
+    translation: float = Field(0.05, ge=0, le=1)
+    brightness: float = Field(0.05, ge=0, le=1)
+    contrast: float = Field(0.15, ge=0, lt=1)
+    gamma: float = Field(0.15, ge=0)
+
+    def draw(self, films: int, size: tuple[int, int], generator: torch.Generator) -> Change:
+        """Chance, drawn from `generator` on its device: one change for each of `films` films of (height, width)."""
+        import math
+
+        import torch
+
+        def uniform(reach: float) -> torch.Tensor:
+            return (torch.rand(films, generator=generator, device=generator.device) * 2 - 1) * reach
+
+        height, width = size
+        angle = uniform(math.radians(self.rotation))
+        scale = 1 + uniform(self.zoom)
+        mirror = 1 - 2 * (torch.rand(films, generator=generator, device=generator.device) < self.flip).float()
+        shift_x, shift_y = uniform(self.translation) * width, uniform(self.translation) * height
+        cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+        # Mirror, then turn and scale, about the film's middle; then shift.
+        linear = torch.stack([torch.stack([cos * mirror, -sin], -1), torch.stack([sin * mirror, cos], -1)], -2)
+        middle = torch.tensor([width / 2, height / 2], device=generator.device)
+        offset = middle - linear @ middle + torch.stack([shift_x, shift_y], -1)
+        return Change(
+            torch.cat([linear, offset[..., None]], -1),
+            size,
+            uniform(self.brightness),
+            1 + uniform(self.contrast),
+            torch.exp(uniform(math.log1p(self.gamma))),
+        )
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is done to each film of a batch.
+
+    Attributes
+    ----------
+    matrix: (n, 2, 3), where a point (x, y) of the film comes to lie, in pixels from the film's top left edge.
+    size: (height, width). brightness, contrast, gamma: (n,).
+    """
+
+    matrix: torch.Tensor
+    size: tuple[int, int]
+    brightness: torch.Tensor
+    contrast: torch.Tensor
+    gamma: torch.Tensor
+
+    def images(self, images: torch.Tensor) -> torch.Tensor:
+        """Films float in [0, 1], (n, h, w) or (n, 1, h, w), to the same; what comes from outside is black."""
+        return self._tones(self._resampled(images, "bilinear"))
+
+    def masks(self, masks: torch.Tensor, outside: int = 0) -> torch.Tensor:
+        """Masks of integers (n, h, w) to the same, by nearest neighbour; what comes from outside is `outside`."""
+        moved = self._resampled(masks.float() - outside, "nearest") + outside
+        return moved.to(masks.dtype)
+
+    def boxes(self, boxes: list[torch.Tensor], *, visible: float = 0.1) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Each film's boxes (k, 4), x1 y1 x2 y2 in pixels, to (boxes (j, 4), kept (j,) positions among the k).
+
+        A box becomes the upright hull of its four moved corners, clipped to the film; one of which less than
+        `visible` of the hull's area stays inside the film is dropped.
+        """
+        import torch
+
+        height, width = self.size
+        out = []
+        for matrix, box in zip(self.matrix, boxes, strict=True):
+            box = box.reshape(-1, 4).to(matrix)
+            corners = torch.stack([box[:, [0, 1]], box[:, [2, 1]], box[:, [2, 3]], box[:, [0, 3]]], 1)  # (k, 4, 2)
+            moved = corners @ matrix[:, :2].T + matrix[:, 2]
+            hull = torch.cat([moved.amin(1), moved.amax(1)], -1)
+            clipped = torch.stack(
+                [hull[:, i].clamp(0, limit) for i, limit in enumerate((width, height, width, height))], -1
+            )
+            area = (hull[:, 2:] - hull[:, :2]).prod(-1)
+            inside = (clipped[:, 2:] - clipped[:, :2]).clamp(min=0).prod(-1)
+            kept = torch.nonzero((inside > 0) & (inside >= visible * area)).flatten()
+            out.append((clipped[kept], kept))
+        return out
+
+    def _resampled(self, images: torch.Tensor, mode: str) -> torch.Tensor:
+        import torch
+        from torch.nn import functional
+
+        if tuple(images.shape[-2:]) != self.size or len(images) != len(self.matrix):
+            raise ValueError(f"drawn for {len(self.matrix)} films of {self.size}, got {tuple(images.shape)}")
+        batch = images if images.ndim == 4 else images[:, None]
+        grid = functional.affine_grid(self._theta().to(batch), list(batch.shape), align_corners=False)
+        moved = functional.grid_sample(batch, grid, mode=mode, padding_mode="zeros", align_corners=False)
+        return moved if images.ndim == 4 else torch.squeeze(moved, 1)
+
+    def _theta(self) -> torch.Tensor:
+        """(n, 2, 3) that torch's `affine_grid` wants: from the changed film to its source, both in [-1, 1]."""
+        import torch
+
+        height, width = self.size
+        half = torch.tensor([width / 2, height / 2], dtype=torch.float64, device=self.matrix.device)
+        back = torch.linalg.inv(self.matrix[:, :, :2].double())
+        source_of_middle = (back @ (half - self.matrix[:, :, 2].double())[..., None])[..., 0]
+        linear = back * half[None, None, :] / half[None, :, None]
+        offset = source_of_middle / half - 1
+        return torch.cat([linear, offset[..., None]], -1)
+
+    def _tones(self, images: torch.Tensor) -> torch.Tensor:
+        shape = (-1, *([1] * (images.ndim - 1)))
+        gamma, contrast, brightness = (
+            t.to(images).view(shape) for t in (self.gamma, self.contrast, self.brightness)
+        )
+        toned = images.clamp(0, 1).pow(gamma)
+        mean = toned.mean(dim=(-2, -1), keepdim=True)
+        return toned.sub_(mean).mul_(contrast).add_(mean + brightness).clamp_(0, 1)
