@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -53,7 +55,7 @@ def as_clusters(groups: ArrayLike | None, n: int) -> tuple[Ints, int]:
     return inverse.astype(np.int64), len(unique)
 
 
-def label_names(names: list[str] | tuple[str, ...] | None, count: int) -> tuple[str, ...]:
+def label_names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
     """The names given, checked for their number, or label_0, label_1, ..."""
     if names is None:
         return tuple(f"label_{i}" for i in range(count))

@@ -119,7 +119,7 @@ def macro_auc(
 
 def macro_of(result: DeLong, names: Sequence[str] | None = None, confidence: float = 0.95) -> Estimate:
     """The macro AUC of a `DeLong` whose columns are labels."""
-    called = label_names(None if names is None else list(names), len(result.auc))
+    called = label_names(names, len(result.auc))
     kept = ~np.isnan(np.diag(result.covariance))
     left_out = [name for name, keep in zip(called, kept, strict=True) if not keep]
     note = f"left out, too few films: {', '.join(left_out)}" if left_out else ""
