@@ -1,0 +1,64 @@
+"""What a compressed image says of itself, read before any decoder sees it.
+
+A decoder in C allocates by the codestream's size, not by the DICOM header's. Only streams whose own size is the
+header's are decoded.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+# Start-of-frame markers: ITU-T T.81 table B.1 without DHT, JPG and DAC; ITU-T T.87 (JPEG-LS) adds 0xF7.
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
+_STANDALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+
+
+@dataclass(frozen=True)
+class StreamSize:
+    """`height` and `width` in pixels; `precision` in bits a sample."""
+
+    height: int
+    width: int
+    components: int
+    precision: int
+
+
+def jpeg_size(data: bytes) -> StreamSize | None:
+    """The first frame header of a JPEG or JPEG-LS stream, or None where there is none before the first scan."""
+    if data[:2] != b"\xff\xd8":
+        return None
+    at = 2
+    while at + 10 <= len(data):
+        if data[at] != 0xFF:
+            return None
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+            continue
+        if marker in _STANDALONE:
+            at += 2
+            continue
+        if marker in (_START_OF_SCAN, _END_OF_IMAGE):
+            return None
+        length, precision, height, width, components = struct.unpack(">HBHHB", data[at + 2 : at + 10])
+        if marker in _FRAMES:
+            return StreamSize(height, width, components, precision)
+        at += 2 + max(length, 2)
+    return None
+
+
+def jpeg2000_size(data: bytes) -> StreamSize | None:
+    """The SIZ segment (ISO/IEC 15444-1 A.5.1) of a codestream, bare or in a JP2 box; None where there is none."""
+    start = data[:4096].find(b"\xff\x4f\xff\x51")
+    siz = data[start + 4 : start + 4 + 39]
+    if start < 0 or len(siz) < 39:
+        return None
+    _, _, x1, y1, x0, y0, tile_w, tile_h, tile_x, tile_y, components = struct.unpack(">HH8LH", siz[:38])
+    if x1 <= x0 or y1 <= y0 or not tile_w or not tile_h:
+        return None
+    tiles = -(-(x1 - tile_x) // tile_w) * -(-(y1 - tile_y) // tile_h)
+    if tiles > 65535:  # the standard's own bound
+        return None
+    return StreamSize(y1 - y0, x1 - x0, components, (siz[38] & 0x7F) + 1)

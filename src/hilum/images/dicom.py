@@ -1,0 +1,66 @@
+"""DICOM films (CR, DX, secondary capture, and whatever else holds one greyscale or RGB frame) to a `Radiograph`."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+from hilum.images.colour import to_grey
+from hilum.images.dicom_chain import chain_of
+from hilum.images.dicom_decode import decode, layout
+from hilum.images.dicom_facts import facts_of
+from hilum.images.dicom_file import parse_dicom
+from hilum.images.dicom_header import values
+from hilum.images.greyscale import render
+from hilum.images.orientation import turn_notice, turn_to_upright
+from hilum.images.radiograph import Notice, Radiograph
+
+# pydicom logs a traceback for a stream that its plugin refuses, and raises as well; the error says it once.
+logging.getLogger("pydicom.pixels.decoders.base").setLevel(logging.CRITICAL)
+
+
+def read_dicom(data: bytes) -> Radiograph:
+    """A DICOM file's bytes to a `Radiograph`.
+
+    The greyscale chain is `greyscale.render`'s; the film is turned upright where Patient Orientation says clearly
+    that it is not. Raises `ReadError` or `LimitError`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns of each odd value; those that matter become notices
+        dataset, syntax = parse_dicom(data)
+        image = layout(dataset)
+        stored, precision = decode(dataset, syntax, image)
+        facts = facts_of(dataset)
+        notices = facts.notices
+        colour = 0.0
+        if image.samples == 3:
+            pixels, colour = to_grey(stored, 255)
+        else:
+            chain, asked = chain_of(dataset, image, precision)
+            rendered = render(stored, chain)
+            pixels = rendered.pixels
+            notices += asked
+            if rendered.padded:
+                notices += (
+                    Notice("pixel_padding", f"{rendered.padded:.1%} of the film is padding, shown black."),
+                )
+        orientation = [str(v).upper() for v in values(dataset, "PatientOrientation")]
+
+    spacing = facts.spacing
+    turn = turn_to_upright(*orientation) if len(orientation) == 2 else None
+    if turn is not None:
+        pixels, spacing = turn(pixels), turn.spacing(spacing)
+        notices += (turn_notice(*orientation),)
+    return Radiograph(
+        pixels=pixels,
+        format="dicom",
+        view=facts.view,
+        body_part=facts.body_part,
+        sex=facts.sex,
+        age=facts.age,
+        spacing=spacing,
+        bits=image.stored,
+        colour=colour,
+        headers=facts.headers,
+        notices=notices,
+    )

@@ -1,0 +1,204 @@
+"""Stored pixel values of a DICOM film, by the decoder that is fastest for its transfer syntax.
+
+Nothing is interpreted here: no sign, no mask, no colour transform. `greyscale` does that, in the standard's order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import uid
+from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
+from pydicom.pixels import get_decoder
+
+from hilum.errors import ReadError
+from hilum.images.codestream import StreamSize, jpeg2000_size, jpeg_size
+from hilum.images.dicom_header import integer, text
+from hilum.images.limits import check_size
+
+# Measured by benchmarks/read_dicom.py; `pylibjpeg` means its openjpeg and rle plugins, never the GPL libjpeg.
+_JPEG = {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1}
+_JPEG_LS = {uid.JPEGLSLossless, uid.JPEGLSNearLossless}
+_JPEG_2000 = {uid.JPEG2000Lossless, uid.JPEG2000}
+_HTJ2K = {uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K}
+PLUGINS: dict[uid.UID, str] = {
+    uid.RLELossless: "pylibjpeg",
+    **dict.fromkeys(_JPEG, "gdcm"),
+    **dict.fromkeys(_JPEG_LS, "pyjpegls"),
+    **dict.fromkeys(_JPEG_2000, "gdcm"),
+    **dict.fromkeys(_HTJ2K, "pylibjpeg"),
+}
+NATIVE = {
+    uid.ImplicitVRLittleEndian,
+    uid.ExplicitVRLittleEndian,
+    uid.ExplicitVRBigEndian,
+    uid.DeflatedExplicitVRLittleEndian,
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The Image Pixel module's description of one stored value (PS3.3 C.7.6.3)."""
+
+    height: int
+    width: int
+    samples: int
+    photometric: str
+    allocated: int
+    stored: int
+    high: int
+    signed: bool
+
+
+def layout(dataset: Dataset) -> Layout:
+    """Read and check the Image Pixel module; raises `ReadError` for what is not one greyscale or RGB frame."""
+    photometric = text(dataset, "PhotometricInterpretation")
+    if photometric is None:
+        raise ReadError(
+            "the header has no Photometric Interpretation", mend="Without it black and white are unknown."
+        )
+    if photometric not in ("MONOCHROME1", "MONOCHROME2", "RGB"):
+        raise ReadError(
+            f"its colours are {photometric}; a radiograph is greyscale",
+            mend="Export it as MONOCHROME2 or as PNG.",
+        )
+    frames = integer(dataset, "NumberOfFrames")
+    if frames is not None and frames > 1:
+        raise ReadError(f"it holds {frames} frames; a radiograph is one", mend="Export the frame you mean.")
+    height, width = integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0
+    if height < 1 or width < 1:
+        raise ReadError(f"its header gives {height} rows and {width} columns", mend="Fetch the file again.")
+    check_size(height, width)
+
+    samples = integer(dataset, "SamplesPerPixel") or (3 if photometric == "RGB" else 1)
+    allocated = integer(dataset, "BitsAllocated") or 0
+    stored = integer(dataset, "BitsStored") or allocated
+    high = integer(dataset, "HighBit")
+    high = stored - 1 if high is None else high
+    if samples != (3 if photometric == "RGB" else 1):
+        raise ReadError(
+            f"{photometric} with {samples} samples a pixel contradict each other", mend="Export it again."
+        )
+    if allocated not in (8, 16) or (samples == 3 and allocated != 8):
+        raise ReadError(
+            f"{allocated} bits allocated a sample: not a radiograph's", mend="Export it at 8 or 16 bit."
+        )
+    if not 1 <= stored <= allocated or not stored - 1 <= high < allocated:
+        raise ReadError(
+            f"bits stored {stored}, high bit {high} and bits allocated {allocated} contradict each other",
+            mend="Fetch the file again, or have its exporter corrected.",
+        )
+    signed = integer(dataset, "PixelRepresentation") == 1
+    return Layout(height, width, samples, photometric, allocated, stored, high, signed)
+
+
+def decode(dataset: Dataset, syntax: uid.UID, image: Layout) -> tuple[NDArray[np.unsignedinteger], int]:
+    """Stored values as unsigned containers, (h, w) or (h, w, 3), and the bits that each was coded with."""
+    if syntax not in NATIVE and syntax not in PLUGINS:
+        name = syntax.name if syntax.is_transfer_syntax else str(syntax)
+        raise ReadError(
+            f"transfer syntax {name} is not a still film's", mend="Export it as explicit little endian."
+        )
+    pixels = dataset.get("PixelData")
+    if not pixels:
+        raise ReadError("it has no pixel data, or its pixel data is missing", mend="Fetch the file again.")
+    if syntax in NATIVE:
+        return _native(dataset, pixels, syntax, image), image.allocated
+    return _compressed(pixels, syntax, image)
+
+
+def _native(dataset: Dataset, pixels: bytes, syntax: uid.UID, image: Layout) -> NDArray[np.unsignedinteger]:
+    count = image.height * image.width * image.samples
+    if len(pixels) < count * image.allocated // 8:
+        raise ReadError(
+            f"its pixel data is cut short: {len(pixels)} of {count * image.allocated // 8} bytes",
+            mend="Fetch the file again from its source.",
+        )
+    big = syntax == uid.ExplicitVRBigEndian
+    if image.allocated == 16:
+        values: NDArray = np.frombuffer(pixels, ">u2" if big else "<u2", count).astype(np.uint16, copy=False)
+    elif big and dataset["PixelData"].VR == "OW":  # bytes travel as big-endian words
+        values = np.frombuffer(pixels, ">u2", (count + 1) // 2).astype("<u2").view(np.uint8)[:count]
+    else:
+        values = np.frombuffer(pixels, np.uint8, count)
+    return _shaped(values, image, integer(dataset, "PlanarConfiguration") == 1)
+
+
+def _compressed(pixels: bytes, syntax: uid.UID, image: Layout) -> tuple[NDArray[np.unsignedinteger], int]:
+    try:
+        stream = get_frame(pixels, 0, number_of_frames=1)
+    except Exception as error:
+        raise ReadError(
+            f"its compressed pixel data is damaged: {error}", mend="Fetch the file again."
+        ) from error
+    precision = _checked_precision(stream, syntax, image)
+    plugin = PLUGINS[syntax]
+    try:
+        frame, facts = get_decoder(syntax).as_buffer(
+            pixels,
+            index=0,
+            decoding_plugin=plugin,
+            rows=image.height,
+            columns=image.width,
+            samples_per_pixel=image.samples,
+            photometric_interpretation=image.photometric,
+            planar_configuration=0,
+            pixel_representation=int(image.signed),
+            bits_allocated=image.allocated,
+            bits_stored=image.stored,
+            number_of_frames=1,
+        )
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ReadError(
+            f"its {syntax.name} stream cannot be decoded by {plugin}: {_last_line(error)}",
+            mend="Fetch the file again, or store it uncompressed.",
+        ) from error
+    count = image.height * image.width * image.samples
+    size = len(frame) // count
+    if size not in (1, 2):
+        raise ReadError(
+            f"its {syntax.name} stream gave {len(frame)} bytes for {count} values", mend="Fetch it again."
+        )
+    values = np.frombuffer(frame, np.uint8 if size == 1 else np.dtype("<u2"), count)
+    return _shaped(values, image, facts.get("planar_configuration") == 1), precision
+
+
+def _checked_precision(stream: bytes, syntax: uid.UID, image: Layout) -> int:
+    """Bits a sample of the codestream, whose own size must be the header's."""
+    if syntax == uid.RLELossless:
+        return image.allocated
+    size = jpeg2000_size(stream) if syntax in _JPEG_2000 | _HTJ2K else jpeg_size(stream)
+    if size is None:
+        raise ReadError(
+            f"its pixel data is no {syntax.name} stream", mend="Fetch the file again from its source."
+        )
+    header = StreamSize(image.height, image.width, image.samples, size.precision)
+    if size != header:
+        raise ReadError(
+            f"its compressed image is {size.width} x {size.height} x {size.components}, its header says "
+            f"{header.width} x {header.height} x {header.components}",
+            mend="Fetch the file again, or have its exporter corrected.",
+        )
+    if size.precision > image.allocated:
+        raise ReadError(
+            f"its compressed image has {size.precision} bits a sample, its header allocates {image.allocated}",
+            mend="Fetch the file again, or have its exporter corrected.",
+        )
+    return size.precision
+
+
+def _shaped(values: NDArray, image: Layout, planar: bool) -> NDArray[np.unsignedinteger]:
+    if image.samples == 1:
+        return values.reshape(image.height, image.width)
+    if planar:
+        return values.reshape(3, image.height, image.width).transpose(1, 2, 0)
+    return values.reshape(image.height, image.width, 3)
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().rsplit("\n", 1)[-1].strip() or type(error).__name__

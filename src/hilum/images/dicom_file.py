@@ -1,0 +1,112 @@
+"""DICOM files: from bytes to a pydicom dataset, in bounded memory.
+
+pydicom's own `dcmread` inflates a deflated file without a limit before it looks at anything, so the file's outer
+shape (PS3.10 section 7: preamble, file meta information, dataset) is walked here with pydicom's dataset reader.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from io import BytesIO
+
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from hilum.errors import LimitError, ReadError
+from hilum.images.limits import MAX_FILE_BYTES, MAX_NESTING
+
+
+def looks_like_dicom(data: bytes) -> bool:
+    """DICM after the preamble, or a bare dataset that starts with file meta (group 2) or identification (group 8)."""
+    if data[128:132] == b"DICM":
+        return True
+    if len(data) < 16:
+        return False
+    group, element, length = struct.unpack("<HHL", data[:8])
+    if group not in (0x0002, 0x0008) or element > 0x00FF:
+        return False
+    explicit = data[4:6].isalpha() and data[4:6].isupper()
+    return explicit or length < 256
+
+
+def parse_dicom(data: bytes) -> tuple[Dataset, UID]:
+    """The dataset in a file's bytes, and its transfer syntax.
+
+    Raises
+    ------
+    LimitError: a deflated dataset that inflates past `MAX_FILE_BYTES`, or sequences nested past `MAX_NESTING`.
+    ReadError: bytes that are no DICOM dataset.
+    """
+    start = 132 if data[128:132] == b"DICM" else 0
+    stream = BytesIO(data)
+    stream.seek(start)
+    meta = read_dataset(stream, False, True, stop_when=_past_file_meta)
+    syntax = meta.get("TransferSyntaxUID")
+    syntax = UID(str(syntax)) if syntax else _guess_syntax(data[stream.tell() : stream.tell() + 6])
+    if syntax == DeflatedExplicitVRLittleEndian:
+        stream = BytesIO(_inflate(memoryview(data)[stream.tell() :]))
+    try:
+        dataset = read_dataset(stream, syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian)
+        _check_nesting(dataset)
+    except RecursionError:
+        raise _too_deep() from None
+    if not dataset:
+        raise ReadError(
+            "the DICOM header is empty or cut short", mend="Fetch the file again from its source."
+        )
+    return dataset, syntax
+
+
+def _past_file_meta(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return tag >> 16 != 2
+
+
+def _guess_syntax(head: bytes) -> UID:
+    """Of a dataset without file meta: explicit where the first element shows a value representation."""
+    return ExplicitVRLittleEndian if head[4:6].isalpha() and head[4:6].isupper() else ImplicitVRLittleEndian
+
+
+def _inflate(packed: memoryview) -> bytes:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)  # PS3.5 A.5: a raw deflate stream, no zlib header
+    try:
+        data = inflater.decompress(packed, MAX_FILE_BYTES)
+    except zlib.error:
+        raise ReadError(
+            "the deflated dataset is damaged", mend="Fetch the file again from its source."
+        ) from None
+    if inflater.unconsumed_tail:
+        raise LimitError(
+            f"the deflated dataset grows past {MAX_FILE_BYTES // 2**20} MiB",
+            mend="If it is genuine, store it again with another transfer syntax.",
+        )
+    if not inflater.eof:
+        raise ReadError("the deflated dataset is cut short", mend="Fetch the file again from its source.")
+    return data
+
+
+def _check_nesting(dataset: Dataset) -> None:
+    """Sequences of known length are parsed only when they are asked for, so ask for all, level by level."""
+    level = [dataset]
+    for _ in range(MAX_NESTING):
+        level = [
+            item for parent in level for element in parent if element.VR == "SQ" for item in element.value
+        ]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _too_deep() -> LimitError:
+    return LimitError(
+        f"its header nests sequences more than {MAX_NESTING} deep",
+        mend="Check the file's origin: no film's header needs that.",
+    )
