@@ -2,9 +2,10 @@
 
 A label is 1 (present), 0 (absent) or unknown (NaN, null in tables). Nothing in Hilum turns unknown into 0.
 
-Codes are SNOMED CT (DICOM scheme designator `SCT`) or RadLex (`RADLEX`). Findings whose label is wider or narrower
-than any concept that we are certain of (Infiltration, Pleural Thickening, Hernia, Aortic Enlargement, Calcification,
-Lung Opacity, Nodule or Mass, Other Lesion, No Finding) carry no code rather than a near miss.
+Codes are SNOMED CT (DICOM scheme designator `SCT`) or RadLex (`RADLEX`). Findings whose label is wider or
+narrower than any concept that we are certain of (Infiltration, Pleural Thickening, Hernia, Aortic
+Enlargement, Calcification, Lung Opacity, Nodule or Mass, Other Lesion, No Finding) carry no code rather than
+a near miss.
 """
 
 from __future__ import annotations
@@ -67,9 +68,11 @@ class Finding:
     Attributes
     ----------
     name: the canonical name, title case.
-    code_scheme, code, code_meaning: `SCT` or `RADLEX` with the code and its meaning there; None where no concept fits.
+    code_scheme, code, code_meaning: `SCT` or `RADLEX` with the code and its meaning there; None where no
+    concept fits.
     aliases: source name to the spellings that this source uses; `""` holds spellings that mean it anywhere.
-    outside_lungs: the finding lies at least partly outside the lung fields (heart, great vessels, diaphragm, pleural
+    outside_lungs: the finding lies at least partly outside the lung fields (heart, great vessels, diaphragm,
+    pleural
         space), so that evidence outside a lung mask is no sign of a shortcut.
     """
 
@@ -159,7 +162,9 @@ VOCABULARY: Mapping[str, Finding] = MappingProxyType({finding.name: finding for 
 
 
 def _key(name: str) -> str:
-    """Spelling without case, underscores, hyphens or doubled spaces: `Pleural_Thickening` is `pleural thickening`."""
+    """Spelling without case, underscores, hyphens or doubled spaces: `Pleural_Thickening` is `pleural
+    thickening`.
+    """
     return re.sub(r"[\s_\-]+", " ", name).strip().casefold()
 
 

@@ -1,4 +1,4 @@
-"""Augmentation on whole batches: one affine resampling and one pass over brightness, with masks and boxes in step."""
+"""Augmentation on whole batches: one affine resampling and one pass over tones; masks and boxes keep step."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Augmentation(BaseModel):
     flip: probability of a left-right mirror. 0 by default: it moves the heart to the wrong side.
     rotation: up to so many degrees either way. zoom: scale from 1 - zoom to 1 + zoom.
     translation: up to this share of width and of height either way.
-    brightness: added, up to this share of full range either way. contrast: factor from 1 - contrast to 1 + contrast
-        about the film's mean. gamma: exponent from 1 / (1 + gamma) to 1 + gamma, uniform in its logarithm.
+    brightness: added, up to this share of full range either way.
+    contrast: factor from 1 - contrast to 1 + contrast about the film's mean. gamma: exponent from 1 / (1 + gamma) to 1 + gamma, uniform in its logarithm.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,7 +34,7 @@ class Augmentation(BaseModel):
     gamma: float = Field(0.15, ge=0)
 
     def draw(self, films: int, size: tuple[int, int], generator: torch.Generator) -> Change:
-        """Chance, drawn from `generator` on its device: one change for each of `films` films of (height, width)."""
+        """Chance, drawn from `generator` on its device: a change for each of `films` films of (height, width)."""
         import math
 
         import torch
@@ -49,7 +49,9 @@ class Augmentation(BaseModel):
         shift_x, shift_y = uniform(self.translation) * width, uniform(self.translation) * height
         cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
         # Mirror, then turn and scale, about the film's middle; then shift.
-        linear = torch.stack([torch.stack([cos * mirror, -sin], -1), torch.stack([sin * mirror, cos], -1)], -2)
+        linear = torch.stack(
+            [torch.stack([cos * mirror, -sin], -1), torch.stack([sin * mirror, cos], -1)], -2
+        )
         middle = torch.tensor([width / 2, height / 2], device=generator.device)
         offset = middle - linear @ middle + torch.stack([shift_x, shift_y], -1)
         return Change(
@@ -82,12 +84,14 @@ class Change:
         return self._tones(self._resampled(images, "bilinear"))
 
     def masks(self, masks: torch.Tensor, outside: int = 0) -> torch.Tensor:
-        """Masks of integers (n, h, w) to the same, by nearest neighbour; what comes from outside is `outside`."""
+        """Masks of integers (n, h, w) to the same, by nearest neighbour; `outside` comes from outside."""
         moved = self._resampled(masks.float() - outside, "nearest") + outside
         return moved.to(masks.dtype)
 
-    def boxes(self, boxes: list[torch.Tensor], *, visible: float = 0.1) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Each film's boxes (k, 4), x1 y1 x2 y2 in pixels, to (boxes (j, 4), kept (j,) positions among the k).
+    def boxes(
+        self, boxes: list[torch.Tensor], *, visible: float = 0.1
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Each film's boxes (k, 4), x1 y1 x2 y2 in pixels, to (boxes (j, 4), kept (j,) of the k positions).
 
         A box becomes the upright hull of its four moved corners, clipped to the film; one of which less than
         `visible` of the hull's area stays inside the film is dropped.
@@ -98,7 +102,9 @@ class Change:
         out = []
         for matrix, box in zip(self.matrix, boxes, strict=True):
             box = box.reshape(-1, 4).to(matrix)
-            corners = torch.stack([box[:, [0, 1]], box[:, [2, 1]], box[:, [2, 3]], box[:, [0, 3]]], 1)  # (k, 4, 2)
+            corners = torch.stack(
+                [box[:, [0, 1]], box[:, [2, 1]], box[:, [2, 3]], box[:, [0, 3]]], 1
+            )  # (k, 4, 2)
             moved = corners @ matrix[:, :2].T + matrix[:, 2]
             hull = torch.cat([moved.amin(1), moved.amax(1)], -1)
             clipped = torch.stack(
@@ -122,7 +128,7 @@ class Change:
         return moved if images.ndim == 4 else torch.squeeze(moved, 1)
 
     def _theta(self) -> torch.Tensor:
-        """(n, 2, 3) that torch's `affine_grid` wants: from the changed film to its source, both in [-1, 1]."""
+        """(n, 2, 3) that torch's `affine_grid` wants: changed film to source, both in [-1, 1]."""
         import torch
 
         height, width = self.size

@@ -1,4 +1,4 @@
-"""Batches straight from a pixel store's memory map: the same for the same seed and epoch, from any batch on."""
+"""Batches straight from a pixel store's memory map: the same for the same seed and epoch."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """`images` (n, h, w) uint8 or uint16 as stored; `targets` (n, ...) as given; `masks` (n, h, w) uint8 or None;
-    `index` (n,) int64 positions among the films that `Batches` was given."""
+    """`images` (n, h, w) uint8 or uint16 as stored; `targets` (n, ...) as given; `masks` (n, h, w) uint8 or
+    None; `index` (n,) int64 positions among the films that `Batches` was given.
+    """
 
     images: torch.Tensor
     targets: torch.Tensor | None
@@ -35,8 +36,8 @@ class Batches:
     store: where the pixels are. rows: (films,) rows of the store, from `PixelStore.rows`.
     targets: (films, ...) labels float32, class indices int64, or None; row for row with `rows`.
     size: films a batch. seed: with the epoch's number, decides the order.
-    shuffle: a new order each epoch; False keeps the order of `rows`. drop_last: leave out an unfilled last batch
-        (batch norm cannot learn from a single film).
+    shuffle: a new order each epoch; False keeps the order of `rows`. drop_last: leave out
+        an unfilled last batch (batch norm cannot learn from a single film).
     masks: read the store's masks too.
     """
 

@@ -1,4 +1,4 @@
-"""What a manifest's tables must hold: each check returns the table in its exact types or raises ManifestError."""
+"""What a manifest's tables must hold: a check returns its table in exact types or raises ManifestError."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MISSING_SCHEMA: dict[str, pl.DataType] = {"image_id": pl.String(), "path": pl.St
 
 
 def table(frame: pl.DataFrame) -> pl.DataFrame:
-    """The films' table: types, unique names, known views, sexes and parts, labels 1, 0 or null, probabilities in [0, 1]."""
+    """Films: unique names, known views, sexes and parts, labels 1, 0 or null, probabilities in [0, 1]."""
     for required in ("image_id", "path"):
         if required not in frame.columns:
             raise ManifestError(
@@ -71,7 +71,7 @@ def table(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def boxes(frame: pl.DataFrame, films: pl.DataFrame) -> pl.DataFrame:
-    """The boxes' table: of films in `films`, with positive size, inside the film (within a pixel) where its size is known."""
+    """Boxes: of films in `films`, of positive size, inside the film (within a pixel) where its size is known."""
     absent = [c for c in BOX_SCHEMA if c not in frame.columns and c != "reader"]
     if absent:
         raise ManifestError(

@@ -53,9 +53,9 @@ def summary(manifest: Manifest) -> dict[str, Any]:
 
 
 def describe(manifest: Manifest, folder: str | Path) -> dict[str, Any]:
-    """Write `describe.json`, `describe.md`, and `labels.png`, `cooccurrence.png`, `people.png`; return the summary.
+    """Write `describe.json`, `describe.md` and their pictures; return the summary.
 
-    The two pictures of labels are left out where the manifest has none.
+    `labels.png`, `cooccurrence.png` and `people.png`. The first two are left out where the manifest has none.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,8 +77,8 @@ def markdown(found: dict[str, Any], pictures: list[str]) -> str:
         "# What is in this manifest",
         "",
         f"{found['films']:,} films of {found['patients']:,} patients"
-        f" ({found['films_without_patient']:,} films without one); {found['missing']:,} named films are not on disk;"
-        f" {found['masks']:,} masks; {sum(found['boxes'].values()):,} boxes.",
+        f" ({found['films_without_patient']:,} films without one);"
+        f" {found['missing']:,} named films are not on disk; {found['masks']:,} masks; {sum(found['boxes'].values()):,} boxes.",
         f"Digest: `{found['digest']}`.",
         "",
     ]
@@ -88,11 +88,16 @@ def markdown(found: dict[str, Any], pictures: list[str]) -> str:
         lines += _table("Labels", ("finding", "positive", "negative", "unknown"), rows)
     for key in ("class", "split", "source", "view", "sex", "age", "boxes"):
         if found[key]:
-            lines += _table(key.capitalize(), (key, "films" if key != "boxes" else "boxes"), list(found[key].items()))
+            lines += _table(
+                key.capitalize(), (key, "films" if key != "boxes" else "boxes"), list(found[key].items())
+            )
     for key in ("view", "sex"):
         by = found[f"positive_by_{key}"]
         if found["labels"] and by:
-            rows = [(n, *(f"{100 * share:.1f} %" if share is not None else "" for share in r)) for n, r in _rows(by)]
+            rows = [
+                (n, *(f"{100 * share:.1f} %" if share is not None else "" for share in r))
+                for n, r in _rows(by)
+            ]
             lines += _table(f"Share positive by {key}", ("finding", *by), rows)
     lines += ["", *(f"![{p.removesuffix('.png')}]({p})" for p in pictures), ""]
     return "\n".join(lines)
@@ -100,7 +105,9 @@ def markdown(found: dict[str, Any], pictures: list[str]) -> str:
 
 def _table(title: str, header: tuple[str, ...], rows: list[tuple]) -> list[str]:
     lines = ["", f"## {title}", "", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return lines + ["| " + " | ".join(f"{v:,}" if isinstance(v, int) else str(v) for v in row) + " |" for row in rows]
+    return lines + [
+        "| " + " | ".join(f"{v:,}" if isinstance(v, int) else str(v) for v in row) + " |" for row in rows
+    ]
 
 
 def _rows(by: dict[str, dict[str, float | None]]) -> list[tuple[str, list[float | None]]]:
@@ -126,7 +133,7 @@ def _ages(ages: pl.Series) -> dict[str, int]:
 def _by(
     table: pl.DataFrame, column: str, names: tuple[str, ...], labels: np.ndarray
 ) -> dict[str, dict[str, float | None]]:
-    """Value of `column` to finding to the share of known labels that are positive (None where none is known)."""
+    """Value of `column` to finding to the positive share of known labels (None where none is known)."""
     out = {}
     for value in table[column].drop_nulls().unique().sort():
         here = labels[(table[column] == value).fill_null(False).to_numpy()]
@@ -165,14 +172,18 @@ def _plot_cooccurrence(found: dict[str, Any], path: Path) -> None:
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right")
     axes.set_yticks(range(len(names)), names)
     for (y, x), n in np.ndenumerate(together):
-        axes.text(x, y, f"{n:.0f}", ha="center", va="center", fontsize=6, color="w" if shares[y, x] > 0.6 else "k")
+        axes.text(
+            x, y, f"{n:.0f}", ha="center", va="center", fontsize=6, color="w" if shares[y, x] > 0.6 else "k"
+        )
     axes.set_title("films with both; colour: share of the row's films", fontsize=9)
     figure.savefig(path, dpi=130)
 
 
 def _plot_people(manifest: Manifest, found: dict[str, Any], path: Path) -> None:
     plt = _pyplot()
-    figure, (views, sexes, ages) = plt.subplots(1, 3, figsize=(10, 3), layout="constrained", width_ratios=(1, 1, 2))
+    figure, (views, sexes, ages) = plt.subplots(
+        1, 3, figsize=(10, 3), layout="constrained", width_ratios=(1, 1, 2)
+    )
     _bars(views, "view", found["view"])
     _bars(sexes, "sex", found["sex"])
     known = manifest.table.filter(pl.col("age").is_not_null())
@@ -181,7 +192,7 @@ def _plot_people(manifest: Manifest, found: dict[str, Any], path: Path) -> None:
         groups = [known.filter(pl.col("sex") == s)["age"].to_numpy() for s in ("F", "M")]
         groups.append(known.filter(pl.col("sex").is_null())["age"].to_numpy())
         drawn = [(g, n) for g, n in zip(groups, ("F", "M", "unknown"), strict=True) if len(g)]
-        ages.hist([g for g, _ in drawn], bins=np.arange(0, 101, 5), stacked=True, label=[n for _, n in drawn])
+        ages.hist([g for g, _ in drawn], bins=np.arange(0, 121, 5), stacked=True, label=[n for _, n in drawn])
         ages.legend(frameon=False)
     else:
         ages.text(0.5, 0.5, "not published", ha="center", transform=ages.transAxes)
@@ -193,6 +204,7 @@ def _bars(axes: Axes, title: str, counts: dict[str, int]) -> None:
     if counts:
         bars = axes.bar(list(counts), list(counts.values()), color="#4a6d8c")
         axes.bar_label(bars, fmt="{:,.0f}", fontsize=7)
+        axes.tick_params("x", labelsize=7)
     else:
         axes.text(0.5, 0.5, "not published", ha="center", transform=axes.transAxes)
 

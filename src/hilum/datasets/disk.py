@@ -24,7 +24,7 @@ def folder(root: str | Path) -> Path:
 
 
 def find_file(root: Path, *patterns: str) -> Path | None:
-    """The first file under `root` that matches the first matching glob pattern; of several the last by name."""
+    """The first file under `root` that matches the first pattern that any matches; of several the last."""
     for pattern in patterns:
         found = sorted(p for p in root.glob(pattern) if p.is_file())
         if found:
@@ -74,7 +74,7 @@ def images(root: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
 def images_by_stem(root: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> dict[str, str]:
     """File stem to POSIX path relative to `root`, for every image under it.
 
-    Of two files with one stem that with the earlier suffix in `suffixes` wins, then that with the lesser path.
+    Of two files with one stem the one with the earlier suffix wins, then the one with the lesser path.
     """
     ranked = sorted(images(root, suffixes), key=lambda path: (suffixes.index(path.suffix.lower()), path))
     best: dict[str, Path] = {}
@@ -91,7 +91,7 @@ def texts(rows: Sequence[Sequence[object]], *columns: str) -> pl.DataFrame:
 
 
 def measured(table: pl.DataFrame, root: Path) -> pl.DataFrame:
-    """The table with `width` and `height` of each `path` from its header; null where the header cannot be read."""
+    """The table with `width` and `height` of each `path` from its header; null where that cannot be read."""
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(_size, [root / p for p in table["path"]]))
     return table.hstack(pl.DataFrame(found, schema={"width": pl.Int32, "height": pl.Int32}, orient="row"))

@@ -1,18 +1,20 @@
 """The manifest: one table of films, a row each, and one of boxes, checked when it is made.
 
-Columns of the table: `image_id` (unique), `path` (absolute, or relative to `root`), `patient`, `study`, `view`
-(PA, AP, LATERAL, OTHER), `sex` (F, M), `age` (years), `source`, `split` (train, validation, test), `width` and
-`height`; where a dataset has them `class` (mutually exclusive), `mask` (path) with `mask_value` and `mask_ignore`, a
-`label:<Finding>` a finding (1, 0 or null for unknown) and a `teacher:<Finding>` a finding (a probability). Any further
-column (a licence, say) is kept as it is.
+Columns of the table: `image_id` (unique), `path` (absolute, or relative to `root`), `patient`, `study`,
+`view` (PA, AP, LATERAL, OTHER), `sex` (F, M), `age` (years), `source`, `split` (train, validation, test),
+`width` and `height`; where a dataset has them `class` (mutually exclusive), `mask` (path) with `mask_value`
+and `mask_ignore`, a `label:<Finding>` a finding (1, 0 or null for unknown) and a `teacher:<Finding>` a
+finding (a probability). Any further column (a licence, say) is kept as it is.
 
-Sizes and boxes are in pixels of the file at `path`: a source whose boxes were published at another size scales them.
+Sizes and boxes are in pixels of the file at `path`: a source whose boxes were published at another size
+scales them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -88,13 +90,13 @@ class Manifest:
         return self.findings, self._matrix(LABEL)
 
     def teacher(self) -> tuple[tuple[str, ...], NDArray[np.float32]]:
-        """(names, (n, labels) float32 probabilities in [0, 1], NaN where the teacher did not see the film)."""
+        """(names, (n, labels) float32 probabilities in [0, 1], NaN where it did not see the film)."""
         return tuple(
             c.removeprefix(TEACHER) for c in self.table.columns if c.startswith(TEACHER)
         ), self._matrix(TEACHER)
 
     def classes(self, names: tuple[str, ...]) -> NDArray[np.int64]:
-        """(n,) index of each film's class in `names`, -1 where it is unknown. ManifestError for a class not in `names`."""
+        """(n,) index of each film's class in `names`, -1 where it is unknown; another class is a ManifestError."""
         if "class" not in self.table.columns:
             raise ManifestError(
                 "the manifest has no column 'class'", mend="Its findings are in label columns."
@@ -113,14 +115,14 @@ class Manifest:
         return Path(path) if self.root is None else self.root / path
 
     def filter(self, *predicates: Any, **equals: Any) -> Manifest:
-        """Rows for which every polars predicate holds and every column named equals its value; boxes follow."""
+        """Rows for which every polars predicate holds and every named column equals its value; boxes too."""
         table = self.table.filter(*predicates, **equals)
         return replace(
             self, table=table, boxes=self.boxes.filter(pl.col("image_id").is_in(table["image_id"].to_list()))
         )
 
     def with_split(self, parts: Mapping[str, str]) -> Manifest:
-        """A copy whose `split` is `parts[image_id]`, null for films that `parts` does not name. A `Split` is one."""
+        """A copy whose `split` is `parts[image_id]`, null for films that it does not name; a `Split` will do."""
         known = set(self.image_ids)
         strange = next((i for i in parts if i not in known), None)
         if strange is not None:
@@ -141,7 +143,7 @@ class Manifest:
         return sha.hexdigest()
 
     def save(self, path: str | Path) -> None:
-        """To `path` (.parquet), with root, notes and missing films in its metadata, and boxes in `<stem>.boxes.parquet`."""
+        """To `path` (.parquet; root, notes and missing films in its metadata) and `<stem>.boxes.parquet`."""
         path = _parquet(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         meta = {
@@ -160,7 +162,7 @@ class Manifest:
 
     @classmethod
     def load(cls, path: str | Path, root: str | Path | None = None) -> Manifest:
-        """A saved manifest; `root` replaces the one it was saved with (the data moved, or another machine)."""
+        """A saved manifest; `root` replaces the one it was saved with (the data moved)."""
         path = _parquet(path)
         if not path.is_file():
             raise ManifestError("no such manifest", path=path, mend="Make one with: hilum data prepare")
@@ -192,22 +194,48 @@ class Manifest:
 
 
 def concat(manifests: list[Manifest]) -> Manifest:
-    """Several manifests as one: absolute paths, the union of columns, a finding that one does not label is unknown."""
+    """Several manifests as one, rooted at their roots' common folder.
+
+    Columns are united; a finding that one of them does not label is unknown there. One film in two of them
+    is refused.
+    """
     if not manifests:
         raise ManifestError("nothing to join")
+    root = _common_root(manifests)
     tables = []
     for manifest in manifests:
-        absolute = [pl.Series("path", [str(p) for p in manifest.paths()], dtype=pl.String)]
-        if "mask" in manifest.table.columns:
-            masks = [None if m is None else str(manifest.absolute(m)) for m in manifest.table["mask"]]
-            absolute.append(pl.Series("mask", masks, dtype=pl.String))
-        tables.append(manifest.table.with_columns(absolute))
+        moved = [
+            pl.Series(c, [_from(root, manifest, p) for p in manifest.table[c]], dtype=pl.String)
+            for c in ("path", "mask")
+            if c in manifest.table.columns
+        ]
+        tables.append(manifest.table.with_columns(moved))
     return Manifest(
         pl.concat(tables, how="diagonal_relaxed"),
         pl.concat([m.boxes for m in manifests]),
-        missing=pl.concat([m.missing for m in manifests]),
-        notes=tuple(dict.fromkeys(note for m in manifests for note in m.notes)),
+        root,
+        pl.concat([m.missing for m in manifests]),
+        tuple(dict.fromkeys(note for m in manifests for note in m.notes)),
     )
+
+
+def _common_root(manifests: list[Manifest]) -> Path | None:
+    """The deepest folder that holds every root; None where a manifest has none, or drives differ."""
+    roots = [m.root for m in manifests]
+    if any(root is None for root in roots):
+        return None
+    try:
+        return Path(os.path.commonpath([str(root) for root in roots]))
+    except ValueError:
+        return None
+
+
+def _from(root: Path | None, manifest: Manifest, path: str | None) -> str | None:
+    if path is None:
+        return None
+    absolute = manifest.absolute(path)
+    inside = root is not None and absolute.is_relative_to(root)
+    return absolute.relative_to(root).as_posix() if inside and root is not None else str(absolute)
 
 
 def _parquet(path: str | Path) -> Path:

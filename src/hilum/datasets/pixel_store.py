@@ -1,8 +1,8 @@
 """The pixel store: prepared films in one memory-mapped file, so that training reads at memory speed.
 
 A folder of `images.npy` (n, h, w) uint8 or uint16, `masks.npy` (n, h, w) uint8 where asked for (0 background,
-1 structure, 255 ignore), `index.parquet`, `store.json`, and the ledger by which a build that was killed goes on where
-it stopped.
+1 structure, 255 ignore), `index.parquet`, `store.json`, and the ledger by which a build that was killed goes
+on where it stopped.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class PixelStore:
     ----------
     folder: where it lies. preparation: how its films were prepared.
     index: `row`, `image_id`, `path`, `digest` (SHA-256 of the film's file) of every film that could be read.
-    failures: `image_id`, `path`, `fault` of every film that could not: they are in no row that `rows` returns.
+    failures: `image_id`, `path`, `fault` of every film that could not: `rows` refuses them.
     """
 
     folder: Path
@@ -70,7 +70,9 @@ class PixelStore:
             why = f"it could not be read: {fault[0]}" if fault else "it was not in the manifest of the store"
             more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
             mend = "Leave such films out with PixelStore.readable(manifest)." if fault else None
-            raise DataError(f"film '{lacking[0]}'{more} is not in the store: {why}", path=self.folder, mend=mend)
+            raise DataError(
+                f"film '{lacking[0]}'{more} is not in the store: {why}", path=self.folder, mend=mend
+            )
         return np.array([self._row_of[i] for i in image_ids], np.int64)
 
     def readable(self, manifest: Manifest) -> Manifest:
@@ -78,7 +80,7 @@ class PixelStore:
         return manifest.filter(~pl.col("image_id").is_in(self.failures["image_id"].to_list()))
 
     def verify(self) -> None:
-        """Read every byte and hold it to the hash taken when the store was built; DataError where it differs."""
+        """Hold every byte to the hash taken when the store was built; DataError where it differs."""
         for name, digest in store_files.read_header(self.folder)["content"].items():
             if store_files.file_digest(self.folder / name) != digest:
                 raise DataError(
@@ -91,8 +93,8 @@ class PixelStore:
     ) -> PixelStore:
         """A finished store; DataError where it is not finished, or is not what it should be.
 
-        `preparation`: what the store must have been prepared with. `manifest`: films that must be in it, from the
-        same paths; it may name fewer films than the store holds.
+        `preparation`: what the store must have been prepared with. `manifest`: films that must be in it,
+        from the same paths; it may name fewer films than the store holds.
         """
         folder = Path(folder)
         header = store_files.read_header(folder)
@@ -101,7 +103,9 @@ class PixelStore:
             raise DataError("this store is not finished", path=folder, mend=mend)
         made_by = Preparation.model_validate(header["preparation"])
         if preparation is not None and preparation.stored_digest != made_by.stored_digest:
-            raise DataError("the store holds films of another preparation", path=folder, mend=store_files.REBUILD)
+            raise DataError(
+                "the store holds films of another preparation", path=folder, mend=store_files.REBUILD
+            )
         table = pl.read_parquet(folder / "index.parquet")
         good = pl.col("fault").is_null()
         store = cls(
@@ -129,8 +133,9 @@ def build(
     """Prepare every film of the manifest into `folder`, or finish what a killed build left, and open it.
 
     `masks`: prepare the manifest's masks on the same grid; a film without one is IGNORE all over. `workers`:
-    processes (default: one a core; 0 works in this process). Films that cannot be read are named in `failures` and
-    in the log, and are tried again by the next build. DataError where the folder holds a store of something else.
+    processes (default: one a core; 0 works in this process). Films that cannot be read are named in
+    `failures` and in the log, and are tried again by the next build. DataError where the folder holds a
+    store of something else.
     """
     folder = Path(folder)
     if not len(manifest):
@@ -168,7 +173,9 @@ def _finish(manifest: Manifest, folder: Path, outcomes: dict[int, preparing.Outc
     content = {name: store_files.file_digest(folder / name) for name in names}
     store_files.write_header(folder, store_files.read_header(folder) | {"content": content})
     if faults:
-        logger.warning("%s: %d of %d films could not be read and are left out", folder, len(faults), len(rows))
+        logger.warning(
+            "%s: %d of %d films could not be read and are left out", folder, len(faults), len(rows)
+        )
 
 
 def _hold_to(manifest: Manifest, table: pl.DataFrame, folder: Path) -> None:

@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +97,9 @@ def prepare_one(task: Task, preparation: Preparation, images: NDArray, masks: ND
 
 
 def canonical_mask(mask: NDArray[np.uint8], value: int | None, ignore: int | None) -> NDArray[np.uint8]:
-    """A dataset's mask as 0 background, 1 structure, IGNORE; `value` None: all but 0 and `ignore` is structure."""
+    """A dataset's mask as 0 background, 1 structure, IGNORE; `value` None: all but 0 and `ignore` is
+    structure.
+    """
     out = ((mask != 0) if value is None else (mask == value)).astype(np.uint8)
     if ignore is not None:
         out[mask == ignore] = IGNORE
@@ -131,7 +134,9 @@ def _alone(todo: Sequence[Task], preparation: Preparation, folder: Path) -> Iter
 
 
 def _pooled(todo: Sequence[Task], preparation: Preparation, folder: Path, workers: int) -> Iterator[Outcome]:
-    """Many processes. A film that takes its process down (a crash in a codec, out of memory) is found and named."""
+    """Many processes. A film that takes its process down (a crash in a codec, out of memory) is found and
+    named.
+    """
     chunks = [list(todo[i : i + _CHUNK]) for i in range(0, len(todo), _CHUNK)]
     unsure: list[Task] = []
     while chunks:
@@ -166,7 +171,9 @@ def _pooled(todo: Sequence[Task], preparation: Preparation, folder: Path, worker
 def _stream(
     pool: ProcessPoolExecutor, chunks: Sequence[list[Task]], ahead: int
 ) -> Iterator[tuple[int, list[Outcome]]]:
-    """Results of the chunks as they come, in submission order of at most `ahead` at a time: memory stays flat."""
+    """Results of the chunks as they come, in submission order of at most `ahead` at a time: memory stays
+    flat.
+    """
     waiting: dict[Future[list[Outcome]], int] = {}
     for at, chunk in enumerate(chunks):
         waiting[pool.submit(_work, chunk)] = at
@@ -188,7 +195,7 @@ def _pool(preparation: Preparation, folder: Path, workers: int) -> ProcessPoolEx
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=arguments)
 
 
-_worker: dict[str, object] = {}
+_worker: dict[str, Any] = {}
 
 
 def _start(preparation: str, folder: str) -> None:
@@ -211,7 +218,4 @@ def _end_with_parent() -> None:
 
 
 def _work(chunk: list[Task]) -> list[Outcome]:
-    return [
-        prepare_one(task, _worker["preparation"], _worker["images"], _worker["masks"])  # type: ignore[arg-type]
-        for task in chunk
-    ]
+    return [prepare_one(task, **_worker) for task in chunk]

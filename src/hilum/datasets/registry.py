@@ -82,7 +82,9 @@ def get(name: str) -> Source:
 
 
 def load(name: str, root: str | Path, **options: Any) -> Manifest:
-    """The manifest of dataset `name` at `root`. Options may be text (from a command line) and are read by type."""
+    """The manifest of dataset `name` at `root`. Options may be text (from a command line) and are read by
+    type.
+    """
     from pydantic import TypeAdapter, ValidationError
 
     chosen = get(name)

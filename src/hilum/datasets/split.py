@@ -1,8 +1,8 @@
 """Splits by patient: held out, k-fold or official; none can put a patient on two sides.
 
-Groups are balanced over the label matrix by iterative stratification (Sechidis, Tsoumakas and Vlahavas, On the
-Stratification of Multi-Label Data, ECML PKDD 2011), carried from examples to groups: a patient's films move together
-and weigh what they hold.
+Groups are balanced over the label matrix by iterative stratification (Sechidis, Tsoumakas and Vlahavas, On
+the Stratification of Multi-Label Data, ECML PKDD 2011), carried from examples to groups: a patient's films
+move together and weigh what they hold.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ WithoutPatient = Literal["refuse", "own"]
 class Split(Mapping[str, str]):
     """Which film is in which part: a mapping of image id to `train`, `validation` or `test`.
 
-    `choices` records how it came about (method, fractions, seed, what was done with films of unknown patient).
+    `choices` records how it came about (method, fractions, seed, what was done with films of unknown
+    patient).
     """
 
     parts: Mapping[str, str]
@@ -100,12 +101,14 @@ def holdout(
     by: Sequence[str] = ("view",),
     without_patient: WithoutPatient = "refuse",
 ) -> Split:
-    """Parts of about the given shares of films, balanced over labels, class and the columns `by`, whole patients each.
+    """Parts of about the given shares of films, balanced over labels, class and the columns `by`, whole
+    patients each.
 
-    `fractions`: part to share, summing to 1. `part`: divide only this part of the manifest's own split, and leave
+    `fractions`: part to share, summing to 1. `part`: divide only this part of the manifest's own split, and
+    leave
     the others as they are: `holdout(m, {"train": 0.9, "validation": 0.1}, 1, part="train")` takes validation
-    patients out of the official training set. `without_patient`: films of unknown patient are refused (SplitError),
-    or each taken as a patient of its own, which is recorded.
+    patients out of the official training set. `without_patient`: films of unknown patient are refused
+    (SplitError), or each taken as a patient of its own, which is recorded.
     """
     if not fractions or min(fractions.values()) <= 0 or abs(sum(fractions.values()) - 1) > 1e-6:
         raise SplitError(f"fractions must be positive and sum to 1, got {dict(fractions)}")
@@ -163,11 +166,13 @@ def kfold(
 def stratify(
     counts: NDArray[np.float64], sizes: NDArray[np.float64], shares: NDArray[np.float64], seed: int
 ) -> NDArray[np.int64]:
-    """Side of each group, (groups,) in [0, sides): iterative stratification of Sechidis 2011, algorithm 1, on groups.
+    """Side of each group, (groups,) in [0, sides): iterative stratification of Sechidis 2011, algorithm 1,
+    on groups.
 
-    `counts`: (groups, labels) positives of each label in each group; `sizes`: (groups,) examples; `shares`: (sides,)
-    summing to 1. The rarest label left is dealt first, its fullest groups first, each to the side that wants most of
-    that label, then most examples; ties fall by `seed`. Groups without any positive go where most examples are wanted.
+    `counts`: (groups, labels) positives of each label in each group; `sizes`: (groups,) examples; `shares`:
+    (sides,) summing to 1. The rarest label left is dealt first, its fullest groups first, each to the side
+    that wants most of that label, then most examples; ties fall by `seed`. Groups without any positive go
+    where most examples are wanted.
     """
     rng = np.random.default_rng(seed)
     # Groups in an order that the seed decides; a stable sort by weight then keeps chance among equals.
@@ -216,7 +221,9 @@ def _stratified(
 
 
 def _strata(manifest: Manifest, by: Sequence[str]) -> NDArray[np.float64]:
-    """(films, strata) of 1 and 0: positive labels (unknown counts as neither), classes, and values of the columns `by`."""
+    """(films, strata) of 1 and 0: positive labels (unknown counts as neither), classes, and values of the
+    columns `by`.
+    """
     columns = [np.nan_to_num(manifest.labels()[1].astype(np.float64))]
     for name in ("class", *by):
         if name not in manifest.table.columns:
@@ -237,7 +244,7 @@ def _patients(manifest: Manifest, without_patient: WithoutPatient) -> list[str]:
         first = manifest.table.filter(unknown)["image_id"][0]
         raise SplitError(
             f"{unknown.sum()} films have no patient, the first is '{first}'",
-            mend="Find out whose they are, or say without_patient='own' to take each for a patient of its own.",
+            mend="Find out whose they are, or say without_patient='own': each is then a patient of its own.",
         )
     return [p if p is not None else f"film:{i}" for p, i in zip(column, manifest.image_ids, strict=True)]
 

@@ -1,4 +1,6 @@
-"""The files of a pixel store: its header, its ledger of finished rows, and what keeps both whole through a kill."""
+"""The files of a pixel store: its header, its ledger of finished rows, and what keeps both whole through a
+kill.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ _OK = 1
 class Ledger:
     """Which rows of a store are on disk, through any number of builds.
 
-    `done.npy` holds a flag a row, `journal.jsonl` a line a film (row, digest, fault). A row is flagged only after
+    `done.npy` holds a flag a row, `journal.jsonl` a line a film (row, digest, fault). A row is flagged only
+    after
     its pixels and its line were synced: after a kill it is either whole or prepared again.
     """
 

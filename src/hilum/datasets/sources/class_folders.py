@@ -13,13 +13,19 @@ from hilum.datasets.registry import source
 from hilum.errors import DataError
 from hilum.findings import UnknownFindingError, canonical
 
-_PARTS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+_PARTS = {
+    "train": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+}
 
 
 @source(
     "class_folders",
     title="A folder a class",
-    what="your own films: the folder's name is the class, folders train, val and test above them are the split",
+    what="your own films: a folder a class, in folders train, val and test where there is a split",
     licence="your own",
     homepage="none",
     citation="none",
@@ -31,8 +37,9 @@ _PARTS = {"train": "train", "val": "validation", "valid": "validation", "validat
 def load(root: Path, *, patient: str | None = None) -> Manifest:
     r"""Class (by its canonical name where the vocabulary knows it) and split from the folders.
 
-    `patient`: a regular expression whose first group, searched in the file's path below `root`, is the patient:
-    `patient='/(\\d+)_'`. Without it patients are unknown, and a split must say what it takes for one.
+    `patient`: a regular expression whose first group, searched in the file's path below `root`, is the
+    patient: `patient='/(\\d+)_'`. Without it patients are unknown, and a split must say what it takes for
+    one.
     """
     root = disk.folder(root)
     pattern = _compiled(patient)

@@ -13,8 +13,8 @@ from hilum.errors import DataError
 from hilum.findings import canonical
 
 _VIEWS = {"PA": "PA", "AP": "AP", "AP SUPINE": "AP", "AP ERECT": "AP", "L": "LATERAL"}
-# What a finding of the table says of three labels: 1, 0 or nothing (None). A film with bacterial pneumonia was not
-# looked at for COVID-19 by a test that we know of, but was published as a case of something else: 0.
+# A film with bacterial pneumonia was not tested for COVID-19 as far as we know, but was published as a case of
+# something else: COVID-19 is 0.
 _CLASSES = ("Normal", "Bacterial Pneumonia", "Viral Pneumonia", "COVID-19")
 _UNSAID = {"todo", "Unknown", "ARDS"}  # unread, or a syndrome of any cause
 _OTHER_PNEUMONIA = {"Pneumonia", "Pneumocystis", "Lipoid", "Aspergillosis", "Nocardia", "Aspiration"}
@@ -28,10 +28,10 @@ def patient(number: str) -> str:
 @source(
     "cohen",
     title="COVID-19 image data collection",
-    what="X-rays of COVID-19 and other pneumonias from papers and hospitals, with view, sex, age, patient and licence",
+    what="X-rays of COVID-19 and other pneumonias with view, sex, age, patient and licence",
     licence="per image (column `licence`): many CC BY-NC-SA, some without derivatives, some blank",
     homepage="GitHub, ieee8023/covid-chestxray-dataset",
-    citation="Cohen et al., COVID-19 Image Data Collection: Prospective Predictions Are the Future, MELBA 2020",
+    citation="Cohen et al., COVID-19 Image Data Collection, MELBA 2020",
     layout="""
         metadata.csv       patientid, sex, age, finding, view, modality, filename, license, ...
         images/*.jpg|png
@@ -40,9 +40,10 @@ def patient(number: str) -> str:
 def load(root: Path, *, frontal_only: bool = False, finding: str | None = None) -> Manifest:
     """X-rays of the table that are on disk, laterals too (`view` LATERAL): filter, or ask for `frontal_only`.
 
-    Labels: Pneumonia, COVID-19, Bacterial Pneumonia, Viral Pneumonia; a `todo` or a bare ARDS is unknown in all.
-    `class` is Normal, Bacterial Pneumonia, Viral Pneumonia, COVID-19 or null. Columns kept beside: `finding` as
-    published, `position` (SUPINE where the view says so), `licence` (null where the table leaves it blank).
+    Labels: Pneumonia, COVID-19, Bacterial Pneumonia, Viral Pneumonia; a `todo` or a bare ARDS is unknown in
+    all. `class` is Normal, Bacterial Pneumonia, Viral Pneumonia, COVID-19 or null. Columns kept beside:
+    `finding` as published, `position` (SUPINE where the view says so), `licence` (null where the table
+    leaves it blank).
 
     `finding`: only films whose published finding is this.
     """

@@ -24,10 +24,10 @@ _CLASSES = {
 @source(
     "covid_radiography",
     title="COVID-19 Radiography Database",
-    what="films of COVID-19 (and in the full release normal, lung opacity, viral pneumonia) from many publications",
+    what="films of COVID-19 (whole: and normal, lung opacity, viral pneumonia) from many publications",
     licence="research use with citation",
     homepage="Kaggle, COVID-19 Radiography Database",
-    citation="Chowdhury et al., IEEE Access 8, 2020; Rahman et al., Computers in Biology and Medicine 132, 2021",
+    citation="Chowdhury et al., IEEE Access 8, 2020; Rahman et al., Comput Biol Med 132, 2021",
     layout="""
         images/COVID-1.jpg ...   or, as released, COVID/images/COVID-1.png, Normal/images/Normal-1.png,
         Lung_Opacity/images/Lung_Opacity-1.png, Viral Pneumonia/images/Viral Pneumonia-1.png
@@ -49,7 +49,7 @@ def load(root: Path) -> Manifest:
     table = disk.measured(disk.texts(rows, "image_id", "path", "class"), root)
     covid = (pl.col("class") == "COVID-19").cast(pl.Float32).alias(LABEL + "COVID-19")
     notes = (
-        "Patients are unknown, and part of the films are in the collection of Cohen et al.: look for near-duplicates.",
+        "Patients are unknown, and some films are also in source cohen: look for near-duplicates.",
         "Each class comes from other hospitals: a model can tell the source instead of the disease.",
     )
     return Manifest(table.with_columns(covid, source=pl.lit("covid_radiography")), root=root, notes=notes)

@@ -19,7 +19,7 @@ _CLASSES = (*PNEUMONIA3, "COVID-19")
 @source(
     "covidx_v1",
     title="COVIDx v1",
-    what="5,310 training and 639 test films of kermany and cohen in four classes, as COVID-Net was first trained",
+    what="5,310 training and 639 test films of kermany and cohen in four classes (COVID-Net)",
     licence="lists: published with COVID-Net; films as in kermany and cohen",
     homepage="GitHub, lindawangg/COVID-Net",
     citation="Wang, Lin and Wong, COVID-Net, Scientific Reports 10, 2020",
@@ -36,7 +36,10 @@ def load(root: Path, *, kermany_root: Path | None = None, cohen_root: Path | Non
     """
     root = disk.folder(root)
     films = concat(
-        [kermany.load(kermany_root or root.parent / "kermany"), cohen.load(cohen_root or root.parent / "cohen")]
+        [
+            kermany.load(kermany_root or root.parent / "kermany"),
+            cohen.load(cohen_root or root.parent / "cohen"),
+        ]
     )
     listed = _lists(root)
     keep = ["image_id", "path", "patient", "study", "view", "sex", "age", "width", "height"]
@@ -45,7 +48,9 @@ def load(root: Path, *, kermany_root: Path | None = None, cohen_root: Path | Non
     missing = joined.filter(pl.col("path").is_null()).select("image_id", path="file")
     table = joined.filter(pl.col("path").is_not_null()).drop("file")
     if not table.height:
-        raise DataError("none of the listed films was found", path=root, mend="Check ../kermany and ../cohen.")
+        raise DataError(
+            "none of the listed films was found", path=root, mend="Check ../kermany and ../cohen."
+        )
     table = table.with_columns(
         (pl.col("class") != "Normal").cast(pl.Float32).alias(LABEL + "Pneumonia"),
         *((pl.col("class") == n).cast(pl.Float32).alias(LABEL + n) for n in _CLASSES[1:]),
@@ -53,11 +58,11 @@ def load(root: Path, *, kermany_root: Path | None = None, cohen_root: Path | Non
     )
     notes = (
         f"{table.height:,} of {listed.height:,} listed films were found.",
-        "COVID-19 films are of adults from many hospitals, the others of children from one: a model can tell the "
-        "source instead of the disease.",
-        "Kermany's person numbers restart in 'test': names do not prove that its patients are different ones.",
+        "COVID-19 films are of adults from many hospitals, nearly all others of children from one:"
+        " a model can tell the source instead of the disease.",
+        "Kermany's person numbers restart in 'test': names do not prove other patients.",
     )
-    return Manifest(table, missing=missing, notes=notes)
+    return Manifest(table, root=films.root, missing=missing, notes=notes)
 
 
 def _lists(root: Path) -> pl.DataFrame:

@@ -46,12 +46,14 @@ def load(
     mask: str | None = "mask",
     labels: str | None = None,
 ) -> Manifest:
-    """Films of the table `root` (a CSV file, or a folder with exactly one); paths are relative to the table's folder.
+    """Films of the table `root` (a CSV file, or a folder with exactly one); paths are relative to the
+    table's folder.
 
-    Each option but `labels` names the column that holds it; a column of the default name is used where there is one.
-    `category` is the column of mutually exclusive classes. `image_id`: by default the path without its suffix.
-    `labels`: columns of 1, 0, or empty or -1 (unknown), separated by commas, each `column` or `column:Finding`; by
-    default every column whose name the vocabulary knows. Rows whose file is not on disk are `missing`.
+    Each option but `labels` names the column that holds it; a column of the default name is used where there
+    is one. `category` is the column of mutually exclusive classes. `image_id`: by default the path without
+    its suffix. `labels`: columns of 1, 0, or empty or -1 (unknown), separated by commas, each `column` or
+    `column:Finding`; by default every column whose name the vocabulary knows. Rows whose file is not on disk
+    are `missing`.
     """
     table_path = _table(root)
     raw = disk.read_csv(table_path)
@@ -69,7 +71,9 @@ def load(
     found = {name: column for name, column in chosen.items() if column in raw.columns}
     for name, column in chosen.items():
         if column not in (None, name) and name not in found:
-            raise DataError(f"no column '{column}'", path=table_path, mend=f"It has: {', '.join(raw.columns)}.")
+            raise DataError(
+                f"no column '{column}'", path=table_path, mend=f"It has: {', '.join(raw.columns)}."
+            )
     named = _label_columns(raw.columns, labels, {path, *found.values()}, table_path)
     table = raw.select(
         image_id=pl.col(image_id) if image_id else pl.col(path).str.replace(r"\.[^./]+$", ""),
@@ -78,11 +82,15 @@ def load(
         **{name: _read(name, column) for name, column in found.items()},
         **{LABEL + finding: _label(raw, column, table_path) for column, finding in named.items()},
     )
-    here = pl.Series([p is not None and (table_path.parent / p).is_file() for p in table["path"]], dtype=pl.Boolean)
+    here = pl.Series(
+        [p is not None and (table_path.parent / p).is_file() for p in table["path"]], dtype=pl.Boolean
+    )
     missing = table.filter(~here).select("image_id", "path")
     table = table.filter(here)
     if not table.height:
-        raise DataError("none of the listed films is on disk", path=table_path, mend="Paths start at its folder.")
+        raise DataError(
+            "none of the listed films is on disk", path=table_path, mend="Paths start at its folder."
+        )
     root = table_path.parent
     return Manifest(disk.measured(table, root), root=root, missing=missing)
 
@@ -92,7 +100,9 @@ def _table(root: Path) -> Path:
         return root.absolute()
     tables = sorted(p for p in disk.folder(root).iterdir() if p.name.endswith((".csv", ".csv.gz")))
     if len(tables) != 1:
-        raise DataError(f"{len(tables)} CSV files are here", path=root, mend="Give the path of the one to read.")
+        raise DataError(
+            f"{len(tables)} CSV files are here", path=root, mend="Give the path of the one to read."
+        )
     return tables[0].absolute()
 
 

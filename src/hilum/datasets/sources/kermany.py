@@ -21,10 +21,11 @@ _NORMAL = re.compile(r"^(?P<patient>(?:NORMAL2-)?IM-\d+)-")
 def patient(stem: str) -> str | None:
     """The patient that a file's stem gives, as `kermany:...`, or None for another style of name.
 
-    `person12_bacteria_47` is person 12 of the bacterial films: the numbers run apart for bacteria and virus. Normal
-    films carry no person, so `IM-0115` and `NORMAL2-IM-0115` (two numberings) each stand for one. The official folder
-    is not part of it: in the published files no such patient lies in two folders, and where one did, keeping its
-    films together is the safe side.
+    `person12_bacteria_47` is person 12 of the bacterial films: the numbers run apart for bacteria and virus.
+    Normal films carry no person, so `IM-0115` and `NORMAL2-IM-0115` (two numberings) each stand for one. The
+    official folder
+    is not part of it: in the published files no such patient lies in two folders, and where one did, keeping
+    its films together is the safe side.
     """
     match = _PERSON.match(stem) or _NORMAL.match(stem)
     return f"kermany:{match['patient']}" if match else None
@@ -41,11 +42,10 @@ def class_of(stem: str) -> str | None:
 @source(
     "kermany",
     title="Kermany paediatric pneumonia",
-    what="5,856 frontal films of children of one to five years from one hospital: normal, bacterial, viral pneumonia",
+    what="5,856 frontal films of children of one hospital: normal, bacterial and viral pneumonia",
     licence="CC BY 4.0",
     homepage="Mendeley Data, Labeled Optical Coherence Tomography and Chest X-Ray Images",
-    citation="Kermany et al., Identifying Medical Diagnoses and Treatable Diseases by Image-Based Deep Learning, "
-    "Cell 172, 2018",
+    citation="Kermany et al., Identifying Medical Diagnoses by Image-Based Deep Learning, Cell 172, 2018",
     layout="""
         train/NORMAL/*.jpeg   train/PNEUMONIA/person*_bacteria_*.jpeg, person*_virus_*.jpeg
         test/...              val/... (some releases; 16 films)
@@ -55,8 +55,8 @@ def class_of(stem: str) -> str | None:
 def load(root: Path, *, val: Literal["train", "validation"] = "train") -> Manifest:
     """Class, patient and official split from folder and file name; all films are of children (`paediatric`).
 
-    `val`: which part the 16 films of the folder `val` go to. They are too few to choose anything on, so by default
-    they are training films; hold validation patients out of `train` instead.
+    `val`: which part the 16 films of the folder `val` go to. They are too few to choose anything on, so by
+    default they are training films; hold validation patients out of `train` instead.
     """
     root = disk.folder(root)
     inner = next(
@@ -77,7 +77,7 @@ def load(root: Path, *, val: Literal["train", "validation"] = "train") -> Manife
             rows.append((stem, f"{part}/{path}", person, becomes, kind))
     if strange:
         raise DataError(
-            f"{len(strange)} file names do not fit their folder or the dataset's styles, the first '{strange[0]}'",
+            f"{len(strange)} files do not bear the dataset's kind of names, the first is '{strange[0]}'",
             path=inner,
             mend="Use source 'class_folders' for files of your own naming.",
         )
@@ -93,7 +93,7 @@ def load(root: Path, *, val: Literal["train", "validation"] = "train") -> Manife
     )
     notes = (
         "Children of one to five years; sex, age and view of a film are not published.",
-        f"The {table.filter(pl.col('path').str.starts_with('val/')).height} films of folder 'val' are in '{val}'.",
-        "Person numbers restart in 'test': different patients there is what the publishers say, not what names prove.",
+        f"The {table['path'].str.starts_with('val/').sum()} films of folder 'val' are in '{val}'.",
+        "Person numbers restart in 'test': names do not prove that its patients are others.",
     )
     return Manifest(table, root=inner, notes=notes)

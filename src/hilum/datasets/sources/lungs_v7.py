@@ -18,7 +18,7 @@ _LUNG, _IGNORE = 255, 127
 @source(
     "lungs_v7",
     title="V7 lung masks",
-    what="1,419 human lung masks on 992 Kermany and 427 Cohen films; the lung includes what lies behind the heart",
+    what="1,419 human lung masks on 992 Kermany and 427 Cohen films; lung behind the heart included",
     licence="annotations CC BY 4.0; films as in kermany and cohen",
     homepage="V7 Labs, COVID-19 X-ray dataset",
     citation="V7 Labs, COVID-19 Chest X-ray dataset, 2020",
@@ -30,15 +30,17 @@ _LUNG, _IGNORE = 255, 127
     """,
 )
 def load(root: Path) -> Manifest:
-    """Film, mask, patient and view of each pair whose two files are on disk.
+    """Film, mask, patient, view and the film's `licence` (null where its publisher gave none) of each pair on disk.
 
-    Patients bear the same names as in the sources `kermany` and `cohen`, so splits made on those stay disjoint here.
+    Patients bear the same names as in the sources `kermany` and `cohen`, so splits made on those stay
+    disjoint here.
     """
     root = disk.folder(root)
     path = disk.need_file(root, "pairs.csv", "lungs_v7/pairs.csv", what="the table of pairs")
     raw = disk.read_csv(path)
     disk.need_columns(raw, ("source", "image", "mask", "patient_id", "view"), path)
     above = path.parent.parent
+    licences = _cohen_licences(above / "cohen" / "metadata.csv")
     rows, missing = [], []
     for row in raw.iter_rows(named=True):
         stem = Path(row["image"]).stem
@@ -46,13 +48,13 @@ def load(root: Path) -> Manifest:
             missing.append((stem, row["image"]))
             continue
         if row["source"] == "kermany":
-            person, kind = kermany.patient(stem), kermany.class_of(stem)
+            person, kind, licence = kermany.patient(stem), kermany.class_of(stem), "CC BY 4.0"
         else:
-            person, kind = cohen.patient(row["patient_id"]), None
-        rows.append((stem, row["image"], row["mask"], person, row["view"], row["source"], kind))
+            person, kind, licence = cohen.patient(row["patient_id"]), None, licences.get(stem)
+        rows.append((stem, row["image"], row["mask"], person, row["view"], row["source"], kind, licence))
     if not rows:
         raise DataError("none of the pairs is on disk", path=path, mend=f"Their paths start at {above}.")
-    table = disk.texts(rows, "image_id", "path", "mask", "patient", "view", "of", "class")
+    table = disk.texts(rows, "image_id", "path", "mask", "patient", "view", "of", "class", "licence")
     table = disk.measured(table, above)
     table = table.with_columns(
         view=pl.col("view").str.extract(r"^(PA|AP)"),
@@ -63,3 +65,13 @@ def load(root: Path) -> Manifest:
     notes = ("The lung includes the area behind the heart, unlike the Shenzhen, Montgomery and JSRT masks.",)
     gone = disk.texts(missing, "image_id", "path")
     return Manifest(table, root=above, missing=gone, notes=notes)
+
+
+def _cohen_licences(path: Path) -> dict[str, str]:
+    """Stem to licence of the Cohen films that have one; empty where their table is not there."""
+    if not path.is_file():
+        return {}
+    table = disk.read_csv(path)
+    disk.need_columns(table, ("filename", "license"), path)
+    pairs = table.select("filename", pl.col("license").cast(pl.String).str.strip_chars()).rows()
+    return {Path(name).stem: licence for name, licence in pairs if licence}

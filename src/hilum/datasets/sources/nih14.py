@@ -36,10 +36,12 @@ _BOX_SPACE = 1024  # the pixels of the published PNG files, in which the officia
 def load(root: Path, *, teacher: Path | None = None) -> Manifest:
     """Rows for the films on disk; the others of the official table are `missing`.
 
-    Each of the 14 labels is 1 or 0 as the reports were mined: noisy, and 0 means "not mentioned". Patients are
-    `nih14:<number>`. Where the files were made smaller than the published 1,024 pixels, the boxes are scaled to them.
+    Each of the 14 labels is 1 or 0 as the reports were mined: noisy, and 0 means "not mentioned". Patients
+    are `nih14:<number>`. Where the files were made smaller than the published 1,024 pixels, the boxes are
+    scaled to them.
 
-    `teacher`: a table `Image Index, prob_<Finding>...` of another model's probabilities, kept as `teacher:` columns.
+    `teacher`: a table `Image Index, prob_<Finding>...` of another model's probabilities, kept as `teacher:`
+    columns.
     """
     root = disk.folder(root)
     entry = disk.need_file(

@@ -28,7 +28,9 @@ _NAME = re.compile(r"^CHNCXR_(?P<number>\d+)_(?P<tuberculosis>[01])$")
     """,
 )
 def load(root: Path) -> Manifest:
-    """Films that have a mask; each film is a patient of its own, as published. Films without a mask are `missing`."""
+    """Films that have a mask; each film is a patient of its own, as published. Films without a mask are
+    `missing`.
+    """
     root = disk.folder(root)
     for needed in ("images", "masks"):
         if not (root / needed).is_dir():
