@@ -20,7 +20,8 @@ class Augmentation(BaseModel):
     rotation: up to so many degrees either way. zoom: scale from 1 - zoom to 1 + zoom.
     translation: up to this share of width and of height either way.
     brightness: added, up to this share of full range either way.
-    contrast: factor from 1 - contrast to 1 + contrast about the film's mean. gamma: exponent from 1 / (1 + gamma) to 1 + gamma, uniform in its logarithm.
+    contrast: factor from 1 - contrast to 1 + contrast about the film's mean.
+    gamma: exponent from 1 / (1 + gamma) to 1 + gamma, uniform in its logarithm.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,7 +35,7 @@ class Augmentation(BaseModel):
     gamma: float = Field(0.15, ge=0)
 
     def draw(self, films: int, size: tuple[int, int], generator: torch.Generator) -> Change:
-        """Chance, drawn from `generator` on its device: a change for each of `films` films of (height, width)."""
+        """Chance, drawn from `generator`: a change for each of `films` films of (height, width)."""
         import math
 
         import torch

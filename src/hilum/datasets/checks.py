@@ -71,7 +71,7 @@ def table(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def boxes(frame: pl.DataFrame, films: pl.DataFrame) -> pl.DataFrame:
-    """Boxes: of films in `films`, of positive size, inside the film (within a pixel) where its size is known."""
+    """Boxes: of films in `films`, of positive size, inside the film where its size is known."""
     absent = [c for c in BOX_SCHEMA if c not in frame.columns and c != "reader"]
     if absent:
         raise ManifestError(

@@ -78,14 +78,16 @@ def markdown(found: dict[str, Any], pictures: list[str]) -> str:
         "",
         f"{found['films']:,} films of {found['patients']:,} patients"
         f" ({found['films_without_patient']:,} films without one);"
-        f" {found['missing']:,} named films are not on disk; {found['masks']:,} masks; {sum(found['boxes'].values()):,} boxes.",
+        f" {found['missing']:,} named films are not on disk; {found['masks']:,} masks;"
+        f" {sum(found['boxes'].values()):,} boxes.",
         f"Digest: `{found['digest']}`.",
         "",
     ]
     lines += [f"- {note}" for note in found["notes"]]
     if found["labels"]:
-        rows = [(n, c["positive"], c["negative"], c["unknown"]) for n, c in found["labels"].items()]
-        lines += _table("Labels", ("finding", "positive", "negative", "unknown"), rows)
+        keys = ("positive", "negative", "unknown")
+        counts = [(name, *(c[k] for k in keys)) for name, c in found["labels"].items()]
+        lines += _table("Labels", ("finding", *keys), counts)
     for key in ("class", "split", "source", "view", "sex", "age", "boxes"):
         if found[key]:
             lines += _table(
@@ -94,11 +96,8 @@ def markdown(found: dict[str, Any], pictures: list[str]) -> str:
     for key in ("view", "sex"):
         by = found[f"positive_by_{key}"]
         if found["labels"] and by:
-            rows = [
-                (n, *(f"{100 * share:.1f} %" if share is not None else "" for share in r))
-                for n, r in _rows(by)
-            ]
-            lines += _table(f"Share positive by {key}", ("finding", *by), rows)
+            shares = [(name, *map(_percent, row)) for name, row in _rows(by)]
+            lines += _table(f"Share positive by {key}", ("finding", *by), shares)
     lines += ["", *(f"![{p.removesuffix('.png')}]({p})" for p in pictures), ""]
     return "\n".join(lines)
 
@@ -108,6 +107,10 @@ def _table(title: str, header: tuple[str, ...], rows: list[tuple]) -> list[str]:
     return lines + [
         "| " + " | ".join(f"{v:,}" if isinstance(v, int) else str(v) for v in row) + " |" for row in rows
     ]
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f} %"
 
 
 def _rows(by: dict[str, dict[str, float | None]]) -> list[tuple[str, list[float | None]]]:

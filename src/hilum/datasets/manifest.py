@@ -96,7 +96,7 @@ class Manifest:
         ), self._matrix(TEACHER)
 
     def classes(self, names: tuple[str, ...]) -> NDArray[np.int64]:
-        """(n,) index of each film's class in `names`, -1 where it is unknown; another class is a ManifestError."""
+        """(n,) index of each film's class in `names`, -1 where unknown; another class is a ManifestError."""
         if "class" not in self.table.columns:
             raise ManifestError(
                 "the manifest has no column 'class'", mend="Its findings are in label columns."
@@ -122,7 +122,7 @@ class Manifest:
         )
 
     def with_split(self, parts: Mapping[str, str]) -> Manifest:
-        """A copy whose `split` is `parts[image_id]`, null for films that it does not name; a `Split` will do."""
+        """A copy whose `split` is `parts[image_id]`, null for films not in it; a `Split` will do."""
         known = set(self.image_ids)
         strange = next((i for i in parts if i not in known), None)
         if strange is not None:

@@ -64,7 +64,7 @@ class Split(Mapping[str, str]):
         return dict(zip(names.tolist(), counts.tolist(), strict=True))
 
     def assert_disjoint(self, manifest: Manifest) -> None:
-        """SplitError that names the patients with films in two parts, or the films whose patient is unknown."""
+        """SplitError that names patients with films in two parts, or films whose patient is unknown."""
         own = self.choices.get("without_patient") == "own"
         sides: dict[str, set[str]] = {}
         for image_id, patient in zip(
@@ -138,7 +138,7 @@ def kfold(
     by: Sequence[str] = ("view",),
     without_patient: WithoutPatient = "refuse",
 ) -> tuple[Split, ...]:
-    """k splits into train and validation: each film is in validation once. Other arguments as in `holdout`."""
+    """k splits into train and validation: each film is in validation once. Else as `holdout`."""
     if k < 2:
         raise SplitError(f"k must be at least 2, got {k}")
     inside, kept = _divide(manifest, part)

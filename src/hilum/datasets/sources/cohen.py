@@ -13,8 +13,8 @@ from hilum.errors import DataError
 from hilum.findings import canonical
 
 _VIEWS = {"PA": "PA", "AP": "AP", "AP SUPINE": "AP", "AP ERECT": "AP", "L": "LATERAL"}
-# A film with bacterial pneumonia was not tested for COVID-19 as far as we know, but was published as a case of
-# something else: COVID-19 is 0.
+# A film with bacterial pneumonia was not tested for COVID-19 as far as we know, but was published as a
+# case of something else: COVID-19 is 0.
 _CLASSES = ("Normal", "Bacterial Pneumonia", "Viral Pneumonia", "COVID-19")
 _UNSAID = {"todo", "Unknown", "ARDS"}  # unread, or a syndrome of any cause
 _OTHER_PNEUMONIA = {"Pneumonia", "Pneumocystis", "Lipoid", "Aspergillosis", "Nocardia", "Aspiration"}

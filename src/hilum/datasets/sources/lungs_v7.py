@@ -42,19 +42,20 @@ def load(root: Path) -> Manifest:
     above = path.parent.parent
     licences = _cohen_licences(above / "cohen" / "metadata.csv")
     rows, missing = [], []
+    film: tuple[str | None, str | None, str | None]
     for row in raw.iter_rows(named=True):
         stem = Path(row["image"]).stem
         if not (above / row["image"]).is_file() or not (above / row["mask"]).is_file():
             missing.append((stem, row["image"]))
             continue
         if row["source"] == "kermany":
-            person, kind, licence = kermany.patient(stem), kermany.class_of(stem), "CC BY 4.0"
+            film = kermany.patient(stem), kermany.class_of(stem), "CC BY 4.0"
         else:
-            person, kind, licence = cohen.patient(row["patient_id"]), None, licences.get(stem)
-        rows.append((stem, row["image"], row["mask"], person, row["view"], row["source"], kind, licence))
+            film = cohen.patient(row["patient_id"]), None, licences.get(stem)
+        rows.append((stem, row["image"], row["mask"], row["view"], row["source"], *film))
     if not rows:
         raise DataError("none of the pairs is on disk", path=path, mend=f"Their paths start at {above}.")
-    table = disk.texts(rows, "image_id", "path", "mask", "patient", "view", "of", "class", "licence")
+    table = disk.texts(rows, "image_id", "path", "mask", "view", "of", "patient", "class", "licence")
     table = disk.measured(table, above)
     table = table.with_columns(
         view=pl.col("view").str.extract(r"^(PA|AP)"),
