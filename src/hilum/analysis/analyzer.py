@@ -1,0 +1,261 @@
+"""The Analyzer: bundles in, one Report a film out.
+
+The order is fixed: read, quality gate, lungs, quality gate again (are these plausible lungs?), then each classification
+bundle that applies: one encoder pass for probabilities, uncertainty and heatmaps together.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hilum.analysis.heatmaps import Map, heatmaps, lung_share
+from hilum.analysis.lungs import find_lungs
+from hilum.analysis.report import BundleUsed, FindingResult, LungsResult, Report
+from hilum.analysis.uncertainty import Uncertain, film_seed, mc_dropout
+from hilum.bundles import Bundle, builtin_names, load
+from hilum.bundles.card import interval
+from hilum.bundles.info import Info
+from hilum.errors import BundleError
+from hilum.images.quality import assess
+from hilum.images.radiograph import Notice, Radiograph
+from hilum.images.read import read
+from hilum.models import Classifier
+
+SMALL = (
+    2 / 3
+)  # a film with fewer pixels a side than this share of what a bundle was trained on is called small
+
+Films = str | Path | Radiograph
+
+
+class Analyzer:
+    """Analyses films with a set of bundles, loaded once.
+
+    Parameters
+    ----------
+    bundles: names of built-in bundles, paths, or loaded bundles, which run on every film; None takes all built-in ones, each on
+        the films that its card says it applies to.
+    samples: Monte Carlo dropout samples a film; below 2 there is no uncertainty.
+    seed: of the samples; a film's numbers depend on it, the film and the bundle only.
+    with_heatmaps: whether to compute class activation maps.
+
+    Raises BundleError where a bundle cannot be loaded or used. Not to be shared between threads.
+    """
+
+    def __init__(
+        self,
+        bundles: Sequence[str | Path | Bundle] | None = None,
+        samples: int = 30,
+        seed: int = 0,
+        with_heatmaps: bool = True,
+    ) -> None:
+        self.asked_for = bundles is not None
+        chosen = builtin_names() if bundles is None else bundles
+        loaded = [b if isinstance(b, Bundle) else load(b) for b in chosen]
+        _check(loaded)
+        for bundle in loaded:
+            bundle.eval().to(memory_format=torch.channels_last)  # twice as fast on a CPU
+        self.segmenters = [b for b in loaded if b.info.task == "segment"]
+        self.classifiers = [b for b in loaded if b.info.task != "segment"]
+        self.samples, self.seed, self.with_heatmaps = samples, seed, with_heatmaps
+
+    @torch.inference_mode()
+    def analyze(self, film: Films) -> Report:
+        """The report of one film. Raises HilumError where it cannot be read; a film that can be read but is no analysable
+        chest film gives a report that says why."""
+        started = time.perf_counter()
+        film = film if isinstance(film, Radiograph) else read(film)
+        quality = assess(film)
+        lungs: LungsResult | None = None
+        used: list[Bundle] = []
+        if quality.analysable and self.segmenters:
+            used.append(self.segmenters[0])
+            lungs = segment_lungs(self.segmenters[0], film)
+            quality = assess(film, lungs=lungs.mask)
+        notices = [*film.notices, *quality.notices]
+        findings: list[FindingResult] = []
+        if quality.analysable:
+            suited, skipped = self._suited(film)
+            used += suited
+            notices += skipped + [n for b in used for n in _mismatches(b.info, film)]
+            for bundle in suited:
+                findings += self._classify(bundle, film, lungs)
+        return Report(
+            film=film,
+            analysable=quality.analysable,
+            reason=quality.reason,
+            warnings=tuple(dict.fromkeys(notices)),
+            bundles=tuple(_used(b.info) for b in used),
+            findings=tuple(findings),
+            lungs=lungs,
+            seconds=time.perf_counter() - started,
+        )
+
+    def _suited(self, film: Radiograph) -> tuple[list[Bundle], list[Notice]]:
+        """The classification bundles to run, and a notice for each left out for want of an age."""
+        if self.asked_for:
+            return self.classifiers, []
+        suited = [b for b in self.classifiers if b.info.applies.suits(film.age)]
+        unknown = [
+            Notice(
+                "bundle_skipped",
+                f"The bundle '{b.info.name}' ({b.info.title}) is for ages {_ages(b.info)} and did not run: the film's age is"
+                " unknown. It runs when asked for by name.",
+            )
+            for b in self.classifiers
+            if b not in suited and b.info.applies.by_default and film.age is None
+        ]
+        return suited, unknown
+
+    def _classify(self, bundle: Bundle, film: Radiograph, lungs: LungsResult | None) -> list[FindingResult]:
+        model = bundle.model
+        assert isinstance(model, Classifier)
+        features = model.feature_map(prepared(bundle, film))
+        embedding = model.pool(features)
+        probabilities = bundle.probabilities(model.head(embedding))[0].double()
+        if not torch.isfinite(probabilities).all():
+            raise BundleError("it gave a probability that is not a number", path=bundle.info.name)
+        seed = film_seed(self.seed, bundle.info.digest, film.digest or _pixel_digest(film))
+        spread = mc_dropout(bundle, embedding, self.samples, seed)
+        maps: list[Map] | list[None] = [None] * len(bundle.labels)
+        if self.with_heatmaps and (linear := model.linear_head()) is not None:
+            maps = heatmaps(features, linear, bundle.info.preparation.place((film.height, film.width)))
+        return _results(bundle.info, probabilities.numpy(), spread, maps, lungs)
+
+
+def analyze(film: Films, bundles: Sequence[str | Path | Bundle] | None = None) -> Report:
+    """The report of one film, by the built-in bundles or by those given; see `Analyzer` for more films or more choices.
+
+    Built-in bundles are loaded at the first call and kept.
+    """
+    return (_builtin() if bundles is None else Analyzer(bundles)).analyze(film)
+
+
+@functools.cache
+def _builtin() -> Analyzer:
+    return Analyzer()
+
+
+def prepared(bundle: Bundle, film: Radiograph) -> Tensor:
+    """The film as the bundle's model takes it, (1, channels, height, width), in the memory order that runs fastest."""
+    return bundle.prepare(film).to(memory_format=torch.channels_last)
+
+
+def segment_lungs(bundle: Bundle, film: Radiograph) -> LungsResult:
+    """The lungs of a film by a segmentation bundle, whose labels (one, or a left and a right lung) are joined."""
+    logits = bundle(prepared(bundle, film))
+    maps = bundle.probabilities(logits.movedim(1, -1))[0].amax(-1)
+    threshold = bundle.info.labels[0].threshold
+    placement = bundle.info.preparation.place((film.height, film.width))
+    return find_lungs(maps.numpy(), placement, threshold.value if threshold else 0.5, bundle.info.name)
+
+
+def _results(
+    info: Info,
+    probabilities: np.ndarray,
+    spread: Uncertain,
+    maps: Sequence[Map | None],
+    lungs: LungsResult | None,
+) -> list[FindingResult]:
+    best = int(probabilities.argmax())
+    results = []
+    for i, label in enumerate(info.labels):
+        threshold = label.threshold.value if label.threshold and info.group is None else None
+        above = threshold is not None and bool(probabilities[i] >= threshold)
+        heatmap = maps[i]
+        results.append(
+            FindingResult(
+                name=label.name,
+                code=label.code.model_dump() if label.code else None,
+                bundle=info.name,
+                group=info.group,
+                probability=float(probabilities[i]),
+                std=float(spread.std[i]) if spread.std is not None else None,
+                interval=(float(spread.interval[i, 0]), float(spread.interval[i, 1]))
+                if spread.interval is not None
+                else None,
+                method=spread.method,
+                threshold=threshold,
+                positive=above if info.group is None else i == best,
+                outside_lungs=label.outside_lungs,
+                heatmap=heatmap,
+                lung_share=lung_share(heatmap, lungs.mask)
+                if heatmap is not None and lungs is not None
+                else None,
+            )
+        )
+    return results
+
+
+def _mismatches(info: Info, film: Radiograph) -> Iterable[Notice]:
+    """What about this film is unlike the films that the bundle was made for."""
+    ages = info.applies.ages
+    if ages is not None and not (film.age is not None and ages[0] <= film.age <= ages[1]):
+        known = "unknown" if film.age is None else f"{film.age:g}"
+        yield Notice(
+            "age_outside_bundle",
+            f"The bundle '{info.name}' is for ages {_ages(info)}; this person's age is {known}.",
+        )
+    height, width = info.preparation.size
+    if min(film.height / height, film.width / width) < SMALL:
+        yield Notice(
+            "small_film",
+            f"The film has {film.width} x {film.height} pixels; the bundle '{info.name}' was trained on {width} x {height}."
+            " Fine detail is missing.",
+        )
+    if info.task == "multilabel" and any(label.threshold is None for label in info.labels):
+        yield Notice(
+            "no_threshold",
+            f"The bundle '{info.name}' lacks thresholds for some findings: none is called positive.",
+        )
+
+
+def _ages(info: Info) -> str:
+    low, high = info.applies.ages or (0.0, float("inf"))
+    return f"{low:g} to {high:g}"
+
+
+def _used(info: Info) -> BundleUsed:
+    """The bundle as the report cites it; `measured` holds the facts of its evaluations, ready to print."""
+    measured = {
+        f"{name}: {fact}" if len(info.metrics) > 1 else fact: interval(value)
+        if isinstance(value, dict)
+        else str(value)
+        for name, result in info.metrics.items()
+        for fact, value in result.get("facts", {}).items()
+    }
+    return BundleUsed(
+        info.name, info.version, info.digest, info.title, info.limits, info.provenance.licence, measured
+    )
+
+
+def _check(bundles: Sequence[Bundle]) -> None:
+    names = [b.info.name for b in bundles]
+    if not bundles:
+        raise BundleError(
+            "there is no bundle to analyse with", mend="Name one with --bundle, or train one: hilum train"
+        )
+    if len(set(names)) < len(names):
+        raise BundleError(f"two bundles have the same name ({', '.join(names)})", mend="Leave one out")
+    segmenters = [b for b in bundles if b.info.task == "segment"]
+    for bundle in segmenters:
+        if not all("lung" in label.lower() for label in bundle.labels):
+            raise BundleError(
+                f"it segments {', '.join(bundle.labels)}; analysis uses lungs only",
+                path=bundle.info.name,
+                mend="Leave it out",
+            )
+    if len(segmenters) > 1:
+        raise BundleError("two bundles segment the lungs", mend="Name one of them only")
+
+
+def _pixel_digest(film: Radiograph) -> str:
+    return hashlib.sha256(np.ascontiguousarray(film.pixels).tobytes()).hexdigest()

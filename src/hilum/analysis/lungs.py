@@ -1,0 +1,94 @@
+"""From a segmenter's probabilities to a left and a right lung on the film's own grid.
+
+Cleaning and splitting run on the prepared grid, which is small; probabilities, not masks, are enlarged to the film, so that
+the outline stays smooth.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hilum.analysis.report import LungsResult
+from hilum.images.placement import Placement
+
+Mask = NDArray[np.uint8]
+
+SPECK = 0.1  # a part smaller than this share of the largest part is no lung
+VALLEY = 0.5  # two lungs: between them a column holds less than this share of the lower of their two highest columns
+
+
+def find_lungs(
+    probability: NDArray[np.floating], placement: Placement, cut: float, bundle: str
+) -> LungsResult:
+    """Lungs from `probability` (h, w) on the prepared grid, 0 to 1, where it is at least `cut`.
+
+    A film in which nothing looks like a lung gives empty masks.
+    """
+    mask = (probability >= cut).astype(np.uint8)
+    left, right = split(mask)
+    kept = left | right
+    # Specks go to 0 and filled holes to 1: their neighbours lie on the same side of the cut, so enlarging moves no other edge.
+    cleaned = np.where(kept > 0, np.where(mask > 0, probability, 1.0), np.where(mask > 0, 0.0, probability))
+    on_film = (placement.map_to_source(cleaned) >= cut).astype(np.uint8)
+    if not right.any() or not left.any():
+        empty = np.zeros_like(on_film)
+        sides = (on_film, empty) if left.any() else (empty, on_film)
+    else:
+        nearer_left = placement.map_to_source(_distance(right) - _distance(left)) > 0
+        sides = (on_film & nearer_left).astype(np.uint8), (on_film & ~nearer_left).astype(np.uint8)
+    return LungsResult(on_film, *sides, area_share=float(on_film.mean()), bundle=bundle)
+
+
+def split(mask: Mask) -> tuple[Mask, Mask]:
+    """A lung mask (h, w) of 0 and 1 to the person's (left, right) lung: holes filled, specks gone.
+
+    The film shows the person from the front: the left lung is on the film's right. Lungs that touch are cut at the
+    column between them that holds the fewest lung pixels; a single lung is put on the side on which its middle lies.
+    """
+    film_left, film_right = np.zeros_like(mask), np.zeros_like(mask)
+    mask = _without_specks(mask)
+    divide = dividing_column(mask)
+    film_left[:, :divide] = mask[:, :divide]
+    film_right[:, divide:] = mask[:, divide:]
+    return _fill_holes(_without_specks(film_right)), _fill_holes(_without_specks(film_left))
+
+
+def dividing_column(mask: Mask) -> int:
+    """The column that parts the two lungs: everything before it is on the film's left."""
+    width = mask.shape[1]
+    columns = np.flatnonzero(mask.any(0))
+    if len(columns) == 0:
+        return width // 2
+    first, last = int(columns[0]), int(columns[-1]) + 1
+    profile = cv2.blur(mask.sum(0, dtype=np.float32)[None], (max(3, width // 64) | 1, 1))[0]
+    start = first + 3 * (last - first) // 10  # the middle two fifths
+    inner = profile[start : max(start + 1, last - 3 * (last - first) // 10)]
+    lowest = float(inner.min())
+    valley = start + int(np.mean(np.flatnonzero(inner <= lowest)))
+    if lowest < VALLEY * min(profile[first : valley + 1].max(), profile[valley:last].max()):
+        return valley
+    return 0 if first + last > width else width  # one lung: all of it lies on one side
+
+
+def _without_specks(mask: Mask) -> Mask:
+    """Only the connected parts of at least `SPECK` of the largest one's area."""
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    if count <= 2:
+        return mask
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    keep = np.concatenate([[False], areas >= SPECK * areas.max()])
+    return keep[parts].astype(np.uint8)
+
+
+def _fill_holes(mask: Mask) -> Mask:
+    """Background that the mask encloses becomes part of it."""
+    framed = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    _, outside = cv2.connectedComponents(1 - framed, connectivity=4)
+    return (outside != outside[0, 0])[1:-1, 1:-1].astype(np.uint8)
+
+
+def _distance(mask: Mask) -> NDArray[np.float32]:
+    """Each pixel's distance to the mask, in pixels."""
+    return cv2.distanceTransform(1 - mask, cv2.DIST_L2, 3)
