@@ -84,7 +84,7 @@ def plot_reliability(
 ) -> Path:
     """Share of positives over predicted probability, before and after calibration, a small panel a label.
 
-    All (n, labels). A point's area grows with the films in its bin.
+    All (n, labels). The larger a point, the more films in its bin.
     """
     labels, raw = as_pair(truth, before)
     _, calibrated = as_pair(truth, after)
@@ -95,7 +95,7 @@ def plot_reliability(
         for values, colour, marker in ((raw, ORANGE, "s"), (calibrated, BLUE, "o")):
             curve = reliability_curve(labels[:, i], values[:, i], bins)
             size = 6 + 60 * np.sqrt(curve.count / max(1, curve.count.sum()))
-            axes.plot(curve.predicted, curve.observed, color=colour, linewidth=1)
+            axes.plot(curve.predicted, curve.observed, color=colour, linewidth=1, alpha=0.4)
             axes.scatter(curve.predicted, curve.observed, s=size, c=colour, marker=marker, linewidths=0)
         return f"ECE {errors[0][i]:.3f} → {errors[1][i]:.3f}"
 
@@ -106,11 +106,11 @@ def plot_reliability(
 def plot_confusion(matrix: ArrayLike, path: str | Path, names: Sequence[str] | None = None) -> Path:
     """A confusion matrix (classes, classes), rows the truth: counts, coloured by the share of the row."""
     counts = np.asarray(matrix, np.float64)
-    called = label_names(names, len(counts))
+    called = [_shown(name) for name in label_names(names, len(counts))]
     total = counts.sum(1, keepdims=True)
     share = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
     size = 1.9 + 0.85 * len(counts)
-    figure, axes = _figure(size + 0.6, size)
+    figure, axes = _figure(size, size)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*counts.shape):
         dark = share[row, column] > 0.55
@@ -166,11 +166,14 @@ def plot_label_counts(counts: Mapping[str, int], path: str | Path, total: int | 
     """Films of each label as bars, most frequent first, with counts (and shares of `total`)."""
     ordered = sorted(counts.items(), key=lambda item: item[1])
     figure, axes = _figure(6.4, 0.9 + 0.28 * max(1, len(ordered)))
-    bars = axes.barh([name for name, _ in ordered], [count for _, count in ordered], color=BLUE, height=0.72)
+    bars = axes.barh(
+        [_shown(name) for name, _ in ordered], [count for _, count in ordered], color=BLUE, height=0.72
+    )
     texts = [f"{c:,}" if total is None else f"{c:,} ({100 * c / max(1, total):.1f} %)" for _, c in ordered]
     axes.bar_label(bars, texts, padding=3, fontsize=8)
     axes.margins(x=0.18, y=0.01)
     axes.set_xlabel("films")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.tick_params(axis="y", length=0)
     return _save(figure, path)
 
@@ -188,7 +191,7 @@ def plot_intervals(
     for row, (_, value, low, high) in enumerate(reversed(rows)):
         axes.plot([low, high], [row, row], color=BLUE, linewidth=1.6, solid_capstyle="butt")
         axes.plot(value, row, color=BLUE, marker="o", markersize=5)
-    axes.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
+    axes.set_yticks(range(len(rows)), [_shown(name) for name, *_ in reversed(rows)])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel(quantity)
     axes.tick_params(axis="y", length=0)
@@ -238,11 +241,11 @@ def _panels(
 ) -> Path:
     """A unit square a label; `draw(axes, i)` draws and gives the caption under the label's name."""
     called = label_names(names, labels.shape[1])
-    figure, grid = _grid(labels.shape[1], 2.3, 2.55)
+    figure, grid = _grid(labels.shape[1], 2.3, 2.95)
     for i, axes in enumerate(grid):
         caption = draw(axes, i)
         positives, known = int(np.nansum(labels[:, i])), int((~np.isnan(labels[:, i])).sum())
-        title = textwrap.shorten(called[i].replace("_", " "), 28)
+        title = textwrap.shorten(_shown(called[i]), 28)
         axes.set_title(f"{title}\n{caption}\n{positives:,} of {known:,} positive", fontsize=8)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
@@ -256,6 +259,10 @@ def _panels(
         lines = [Line2D([], [], color=c, marker=m, markersize=5, label=name) for name, c, m in marks]
         figure.legend(handles=lines, loc="outside upper right", ncols=len(lines), frameon=False, fontsize=8)
     return _save(figure, path)
+
+
+def _shown(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
