@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +145,7 @@ def plot_training(
 
     figure, grid = _grid(len(curves), 4.2, 3.0)
     for axes, (quantity, series) in zip(grid, curves.items(), strict=True):
-        for colour, (name, values) in zip(COLOURS, series.items(), strict=False):
+        for colour, (name, values) in zip(cycle(COLOURS), series.items(), strict=False):
             value = np.asarray(values, np.float64)
             drawn = ~np.isnan(value)
             epoch = np.arange(len(value))
