@@ -30,7 +30,7 @@ _LUNG, _IGNORE = 255, 127
     """,
 )
 def load(root: Path) -> Manifest:
-    """Film, mask, patient, view and the film's `licence` (null where its publisher gave none) of each pair on disk.
+    """Film, mask, patient, view and `licence` (null where the publisher gave none) of each pair on disk.
 
     Patients bear the same names as in the sources `kermany` and `cohen`, so splits made on those stay
     disjoint here.

@@ -1,0 +1,211 @@
+"""A tiny fabricated copy of every dataset's layout: `MINI[source](folder)` writes it and says what to expect."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.phantom import phantom
+
+
+@dataclass(frozen=True)
+class Expected:
+    """`root` and `options` to load with; `films`, `missing`, `boxes`, `masks` to find."""
+
+    root: Path
+    films: int
+    missing: int = 0
+    boxes: int = 0
+    masks: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def film(path: Path, seed: int = 0, size: int = 32) -> NDArray[np.uint8]:
+    """Write a phantom as an 8-bit image."""
+    pixels = (phantom(seed, size, size).pixels * 255).astype(np.uint8)
+    return _write(path, pixels)
+
+
+def mask(path: Path, value: int, ignore: int | None = None, size: int = 32) -> NDArray[np.uint8]:
+    """Write a lung mask; its first row is `ignore` where given."""
+    lungs = np.where(phantom(0, size, size).lungs > 0, value, 0).astype(np.uint8)
+    if ignore is not None:
+        lungs[0] = ignore
+    return _write(path, lungs)
+
+
+def text(path: Path, content: str) -> Path:
+    """Write a text file, gzipped where the name says so; common indentation is not part of it."""
+    content = "\n".join(line.strip() for line in content.strip().splitlines()) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(content.encode()) if path.suffix == ".gz" else content.encode())
+    return path
+
+
+def nih14(root: Path) -> Expected:
+    text(
+        root / "Data_Entry_2017_v2020.csv.gz",
+        """
+        Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,A,B
+        00000001_000.png,Cardiomegaly,0,1,57,M,PA,1,1
+        00000001_001.png,Cardiomegaly|Pleural_Thickening,1,1,58,M,AP,1,1
+        00000002_000.png,No Finding,0,2,081Y,F,PA,1,1
+        00000003_000.png,Hernia,0,3,414,F,PA,1,1
+        """,
+    )
+    text(root / "train_val_list.txt.gz", "00000001_000.png\n00000001_001.png\n00000003_000.png")
+    text(root / "test_list.txt", "00000002_000.png")
+    text(
+        root / "BBox_List_2017.csv",
+        """
+        Image Index,Finding Label,Bbox [x,y,w,h],,,
+        00000001_000.png,Infiltrate,256,512,128,256
+        00000003_000.png,Mass,1,1,10,10
+        """,
+    )
+    text(
+        root / "preds.csv",
+        """
+        Image Index,prob_Cardiomegaly,prob_Pleural_Thickening
+        00000001_000.png,0.75,0.5
+        """,
+    )
+    film(root / "images_001" / "images" / "00000001_000.png", 1)
+    film(root / "images_002" / "images" / "00000001_001.png", 2)
+    film(root / "images" / "00000002_000.jpg", 3, size=64)
+    return Expected(root, films=3, missing=1, boxes=1, options={"teacher": str(root / "preds.csv")})
+
+
+def kermany(root: Path) -> Expected:
+    names = (
+        "train/NORMAL/IM-0115-0001.jpeg",
+        "train/NORMAL/NORMAL2-IM-0115-0001.jpeg",
+        "train/PNEUMONIA/person1_bacteria_1.jpeg",
+        "train/PNEUMONIA/person1_bacteria_2.jpeg",
+        "train/PNEUMONIA/person1_virus_6.jpeg",
+        "test/NORMAL/IM-0001-0001.jpeg",
+        "test/PNEUMONIA/person3_virus_16.jpeg",
+        "val/NORMAL/NORMAL2-IM-1427-0001.jpeg",
+    )
+    for seed, name in enumerate(names):
+        film(root / name, seed)
+    return Expected(root, films=8)
+
+
+def cohen(root: Path) -> Expected:
+    text(
+        root / "metadata.csv",
+        """
+        patientid,offset,sex,age,finding,view,modality,filename,license
+        2,0,M,65,COVID-19,PA,X-ray,a.jpeg,CC BY 4.0
+        2,3,M,65,COVID-19,L,X-ray,b.jpg,
+        3,0,F,,todo,AP Supine,X-ray,c.jpg,
+        4,0,,40,No Finding,AP,X-ray,d.jpg,CC BY-NC-SA
+        5,0,F,50,Pneumocystis,?,X-ray,e.png,
+        6,0,F,50,Streptococcus,PA,X-ray,gone.png,
+        7,0,F,50,COVID-19,PA,CT,scan.png,
+        """,
+    )
+    for seed, name in enumerate(("a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.png")):
+        film(root / "images" / name, seed)
+    return Expected(root, films=5, missing=1)
+
+
+def covidx_v1(root: Path) -> Expected:
+    kermany(root.parent / "kermany")
+    cohen(root.parent / "cohen")
+    text(
+        root / "train_split.txt",
+        """
+        1 person1_bacteria_1.jpeg bacteria
+        115 IM-0115-0001.jpeg normal
+        2 a.png COVID-19
+        9 nowhere.jpg viral
+        """,
+    )
+    text(root / "test_split.txt", "3 person3_virus_16.jpeg viral")
+    return Expected(root, films=4, missing=1)
+
+
+def covid_radiography(root: Path) -> Expected:
+    film(root / "images" / "COVID-1.jpg", 1)
+    film(root / "Normal" / "images" / "Normal-12.png", 2)
+    film(root / "Viral Pneumonia" / "images" / "Viral Pneumonia-3.png", 3)
+    return Expected(root, films=3)
+
+
+def lungs_v7(root: Path) -> Expected:
+    text(
+        root / "pairs.csv",
+        """
+        source,image,mask,patient_id,view,width,height,kermany_split_class
+        cohen,cohen/images/a.jpg,lungs_v7/masks/a.png,2,AP_Supine,32,32,
+        kermany,lungs_v7/images/person1_virus_6.jpg,lungs_v7/masks/person1_virus_6.png,person1_viral,AP,32,32,viral
+        kermany,lungs_v7/images/IM-0115-0001.jpg,lungs_v7/masks/none.png,IM-0115,AP,32,32,normal
+        """,
+    )
+    film(root.parent / "cohen" / "images" / "a.jpg")
+    film(root / "images" / "person1_virus_6.jpg")
+    film(root / "images" / "IM-0115-0001.jpg")
+    mask(root / "masks" / "a.png", 255, ignore=127)
+    mask(root / "masks" / "person1_virus_6.png", 255)
+    return Expected(root, films=2, missing=1, masks=2)
+
+
+def shenzhen(root: Path) -> Expected:
+    for name in ("CHNCXR_0001_0", "CHNCXR_0002_1", "CHNCXR_0003_1"):
+        film(root / "images" / f"{name}.png")
+    mask(root / "masks" / "CHNCXR_0001_0.png", 1)
+    mask(root / "masks" / "CHNCXR_0002_1_mask.png", 255)
+    return Expected(root, films=2, missing=1, masks=2)
+
+
+def class_folders(root: Path) -> Expected:
+    film(root / "train" / "normal" / "p1_a.png", 1)
+    film(root / "train" / "my class" / "p2_a.png", 2)
+    film(root / "val" / "normal" / "deeper" / "p3_a.jpg", 3)
+    return Expected(root, films=3, options={"patient": r"/(p\d+)_"})
+
+
+def csv(root: Path) -> Expected:
+    text(
+        root / "films.csv",
+        """
+        path,pid,view,sex,age,Atelectasis,effusion_text
+        a/1.png,p1,pa,Female,63,1,0
+        a/2.png,p1,LL,M,64,,1
+        a/3.png,p2,AP,F,50,-1,
+        a/4.png,p3,AP,F,51,0,0
+        """,
+    )
+    for n in (1, 2, 3):
+        film(root / "a" / f"{n}.png", n)
+    return Expected(
+        root, films=3, missing=1, options={"patient": "pid", "labels": "Atelectasis,effusion_text:Effusion"}
+    )
+
+
+MINI: dict[str, Callable[[Path], Expected]] = {
+    "nih14": nih14,
+    "kermany": kermany,
+    "cohen": cohen,
+    "covidx_v1": covidx_v1,
+    "covid_radiography": covid_radiography,
+    "lungs_v7": lungs_v7,
+    "shenzhen": shenzhen,
+    "class_folders": class_folders,
+    "csv": csv,
+}
+
+
+def _write(path: Path, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels)
+    return pixels
