@@ -62,8 +62,8 @@ def read(place: Path) -> dict[str, bytes]:
                     raise BundleError(f"its member {name} is compressed or too large", path=place)
                 found[name] = archive.read(entry)
             return found
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise BundleError(f"it cannot be unpacked ({error})", path=place) from error
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError) as error:  # the last: it asks for a password
+        raise BundleError(f"it cannot be unpacked ({str(error) or 'it ends too early'})", path=place) from error
 
 
 def write(place: Path, members: dict[str, bytes]) -> Path:

@@ -1,0 +1,192 @@
+"""Every registered model keeps the contract of `hilum.models.contract`; a new one is tested the moment it registers."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from hilum.errors import RecipeError
+from hilum.models import Classifier, Model, Segmenter, build, names, register
+from hilum.models.contract import parameter_counts
+
+# Small options for each model; more than one where a model has several kinds of inside.
+SMALL: dict[str, list[dict]] = {
+    "timm": [
+        {"name": "mobilenetv3_small_050", "size": (64, 64)},
+        {"name": "resnet18", "size": (64, 64)},
+        {"name": "vit_tiny_patch16_224", "size": (64, 64)},
+        {"name": "swin_tiny_patch4_window7_224", "size": (64, 64)},
+    ],
+    "unet": [
+        {"encoder": "mobilenetv3_small_050", "widths": (16, 16, 8, 8, 8), "size": (64, 64)},
+        {"encoder": "resnet10t", "widths": (16, 16, 8, 8, 8), "size": (64, 64)},
+    ],
+}
+CASES = [(name, options) for name in names() for options in SMALL.get(name, [{}])]
+
+
+def label(case: tuple[str, dict]) -> str:
+    return "-".join([case[0], *(str(case[1][k]) for k in ("name", "encoder") if k in case[1])])
+
+
+@pytest.fixture(scope="module", params=CASES, ids=label)
+def model(request) -> Model:
+    name, options = request.param
+    torch.manual_seed(0)
+    return build(name, outputs=3, **options).eval()
+
+
+@pytest.fixture
+def classifier(model) -> Classifier:
+    if not isinstance(model, Classifier):
+        pytest.skip("a segmenter has no head")
+    return model
+
+
+def images(model: Model, count: int = 2) -> torch.Tensor:
+    return torch.randn(count, model.channels, *model.input_size, generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+def test_it_says_what_it_takes_and_gives_a_logit_an_output(model):
+    assert len(model.mean) == len(model.std) == model.channels
+    assert all(s > 0 for s in model.std)
+    x = images(model)
+    expected = (2, 3, *x.shape[-2:]) if isinstance(model, Segmenter) else (2, 3)
+    assert model(x).shape == expected
+    assert torch.isfinite(model(x)).all()
+
+
+@torch.no_grad()
+def test_forward_is_deterministic_in_eval_mode_and_films_do_not_mix(model):
+    x = images(model)
+    assert torch.equal(model(x), model(x))
+    assert torch.allclose(model(x)[:1], model(x[:1]), atol=1e-4)
+
+
+@torch.no_grad()
+def test_forward_is_head_of_encode_and_encode_is_pool_of_the_map(classifier):
+    x = images(classifier)
+    features = classifier.feature_map(x)
+    embedding = classifier.encode(x)
+    assert features.ndim == 4
+    assert features.shape[:2] == embedding.shape
+    assert torch.allclose(classifier.pool(features), embedding)
+    assert torch.allclose(classifier.head(embedding), classifier(x))
+
+
+@torch.no_grad()
+def test_the_map_keeps_its_place(classifier):
+    """A change in the lower right quarter of the image changes the lower right of the map most."""
+    x = images(classifier, 1)
+    changed = x.clone()
+    changed[..., x.shape[-2] // 2 :, x.shape[-1] // 2 :] += 2.0
+    change = (classifier.feature_map(changed) - classifier.feature_map(x)).abs().sum(1)[0]
+    y, z = divmod(int(change.argmax()), change.shape[1])
+    assert y >= change.shape[0] // 2
+    assert z >= change.shape[1] // 2
+
+
+def test_the_head_holds_all_dropout_that_works(classifier):
+    head = {id(m) for m in classifier.head.modules()}
+    outside = [m for m in classifier.modules() if isinstance(m, _DropoutNd) and m.p > 0 and id(m) not in head]
+    assert not outside
+    assert any(isinstance(m, _DropoutNd) for m in classifier.head.modules())
+
+
+@torch.no_grad()
+def test_encode_stays_deterministic_while_the_head_drops(classifier):
+    x = images(classifier)
+    before = classifier.encode(x)
+    classifier.head.train()
+    try:
+        assert torch.equal(classifier.encode(x), before)
+        assert not torch.equal(classifier(x), classifier(x))
+    finally:
+        classifier.head.eval()
+
+
+@torch.no_grad()
+def test_the_linear_head_is_the_whole_head(classifier):
+    linear = classifier.linear_head()
+    assert isinstance(linear, nn.Linear)
+    embedding = classifier.encode(images(classifier))
+    assert torch.allclose(linear(embedding), classifier.head(embedding))
+
+
+def test_a_head_of_two_layers_is_not_called_linear(classifier):
+    model = copy.copy(classifier)
+    model._modules = dict(classifier._modules)
+    linear = classifier.linear_head()
+    model.head = nn.Sequential(nn.Linear(linear.in_features, 8), nn.ReLU(), nn.Linear(8, 3))
+    assert model.linear_head() is None
+
+
+def test_the_encoder_is_all_but_head_or_decoder(model):
+    encoder = {id(p) for p in model.encoder_parameters()}
+    everything = {id(p) for p in model.parameters()}
+    assert encoder < everything
+    own = model.head if isinstance(model, Classifier) else model.decoder
+    assert not encoder & {id(p) for p in own.parameters()}
+
+
+def test_a_training_step_reaches_every_parameter(model):
+    model = copy.deepcopy(model).train()
+    model(images(model)).square().mean().backward()
+    without = {name for name, p in model.named_parameters() if p.requires_grad and p.grad is None}
+    # timm's MobileNetV3 keeps a layer that comes after its pooling, which a feature map does not pass through.
+    assert not without - {"backbone.conv_head.weight", "backbone.conv_head.bias"}
+
+
+@torch.no_grad()
+def test_eval_leaves_batch_norm_alone_and_state_travels(model):
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    expected = model(images(model))
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    other = copy.deepcopy(model)
+    for p in other.parameters():
+        p.zero_()
+    for m in other.modules():
+        if isinstance(m, _BatchNorm):
+            m.reset_running_stats()
+    other.load_state_dict(before)
+    assert torch.equal(other(images(model)), expected)
+    counts = parameter_counts(model)
+    assert counts["trainable"] + counts["frozen"] == sum(p.numel() for p in model.parameters())
+    assert counts["buffers"] >= sum(2 * m.num_features for m in norms)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("case", CASES, ids=label)
+def test_grey_films_of_one_channel_are_taken(case):
+    name, options = case
+    model = build(name, outputs=2, channels=1, **options).eval()
+    assert model.channels == len(model.mean) == len(model.std) == 1
+    assert model(images(model, 1)).shape[:2] == (1, 2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(65, 97), (96, 33), (50, 50)])
+def test_a_unet_gives_logits_on_the_inputs_own_grid(size):
+    model = build("unet", outputs=2, **SMALL["unet"][0]).eval()
+    assert model(torch.randn(1, 3, *size)).shape == (1, 2, *size)
+
+
+def test_unknown_names_and_options_are_refused_with_what_there_is():
+    with pytest.raises(RecipeError, match="timm"):
+        build("alexnet2000", outputs=1)
+    with pytest.raises(RecipeError, match="does not take"):
+        build("timm", outputs=1, colour="blue")
+    with pytest.raises(RecipeError, match="mobilenetv3"):
+        build("timm", outputs=1, name="mobilenetv3_tiny")
+
+
+def test_a_name_registers_once():
+    with pytest.raises(ValueError, match="two models"):
+        register("timm")(object)  # type: ignore[arg-type]
