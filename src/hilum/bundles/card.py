@@ -21,7 +21,7 @@ def card(info: Info) -> str:
         _section("Made from", _made_from(info)),
         _section("Preparation", _preparation(info)),
         _section("Outputs", _outputs(info)),
-        *(_section(f"Measured: {name}", _measured(result)) for name, result in info.metrics.items()),
+        *(_section(f"Measured: {name}", measured(result)) for name, result in info.metrics.items()),
     ]
     return "\n\n".join(p for p in parts if p) + "\n"
 
@@ -105,7 +105,7 @@ def _outputs(info: Info) -> str:
     return calibrated + table(rows)
 
 
-def _measured(result: Mapping[str, Any]) -> str:
+def measured(result: Mapping[str, Any]) -> str:
     """`note`, `facts` (a mapping), and any number of tables (lists of rows) under their own names."""
     parts = [str(result["note"])] if result.get("note") else []
     facts = result.get("facts", {})

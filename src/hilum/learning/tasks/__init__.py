@@ -1,0 +1,9 @@
+"""Tasks: what a training step does."""
+
+from hilum.learning.tasks.classify import MultiClass, MultiLabel
+from hilum.learning.tasks.segment import Segment
+from hilum.learning.tasks.task import Task
+
+TASKS: dict[str, type[Task]] = {"multilabel": MultiLabel, "multiclass": MultiClass, "segment": Segment}
+
+__all__ = ["TASKS", "MultiClass", "MultiLabel", "Segment", "Task"]

@@ -1,0 +1,57 @@
+"""The command line: one file a command group, each thin. Heavy imports happen inside commands, so `--help` is quick."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+
+from hilum import __version__
+from hilum.cli import analyze, bundle, data, evaluate, train
+from hilum.errors import HilumError
+
+app = typer.Typer(
+    name="hilum",
+    help="Hilum reads chest radiographs. Research use only; not a medical device.\n\n"
+    "Example: hilum analyze film.dcm --out reports",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("analyze")(analyze.analyze)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(data.app, name="data")
+app.add_typer(bundle.app, name="bundle")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hilum {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Say more of what happens."),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(message)s")
+
+
+def main() -> None:
+    """Run the command line; a known error becomes one line on stderr and exit code 1."""
+    try:
+        app()
+    except HilumError as error:
+        typer.secho(f"hilum: {error}", fg="red", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.secho("hilum: stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
+
+

@@ -1,0 +1,34 @@
+"""`hilum evaluate`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def evaluate(
+    bundle: str = typer.Argument(..., help="A built-in's name, a folder or a .hilum file."),
+    manifest: Path = typer.Argument(..., help="A manifest (see: hilum data prepare)."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder for metrics, tables, plots and predictions."),
+    split: str | None = typer.Option(None, help="Only films of this part of the manifest's split, such as test."),
+    where: str | None = typer.Option(None, help="Only films that meet this SQL condition, such as \"view = 'PA'\"."),
+    name: str | None = typer.Option(None, help="What to call this evaluation; default the manifest's name."),
+    record: bool = typer.Option(False, help="Write the result into the bundle and its card."),
+) -> None:
+    """Measure a bundle on films it has not seen: the one door to test data and to anyone's own set.
+
+    Films of patients that took part in training or validation are refused.
+
+    Example: hilum evaluate findings nih14.parquet --split test --out results
+    """
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from hilum.bundles.card import measured
+    from hilum.learning.evaluate import evaluate as measure
+
+    result = measure(bundle, manifest, out, split=split, where_sql=where, name=name, record=record)
+    console = Console()
+    console.print(Markdown(measured(result)))
+    console.print(f"Written to {out}", soft_wrap=True)

@@ -1,0 +1,179 @@
+"""The one door to test data, and to anyone's own films: measure a bundle on films it has not seen."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from hilum.bundles import Bundle, load, save
+from hilum.bundles.card import measured
+from hilum.bundles.files import locate
+from hilum.datasets.manifest import Manifest
+from hilum.datasets.preparing import IGNORE, canonical_mask
+from hilum.errors import HilumError, ManifestError, ReadError, SplitError
+from hilum.images.read import read
+from hilum.learning.material import patient_keys, truth_of, where
+from hilum.learning.progress import tracked
+from hilum.learning.results import measure_classifier, measure_segmenter
+
+logger = logging.getLogger(__name__)
+
+BATCH = 32
+
+
+def evaluate(
+    bundle: str | Path | Bundle,
+    manifest: Manifest | str | Path,
+    out: str | Path,
+    split: str | None = None,
+    where_sql: str | None = None,
+    name: str | None = None,
+    record: bool = False,
+) -> dict[str, Any]:
+    """Measure `bundle` on the films of `manifest` and write metrics, plots, predictions and `evaluation.json` to `out`.
+
+    Only labels that the manifest knows are measured; films whose labels are all unknown are left out. Films that cannot
+    be read are left out and named in the result. `record`: keep the result in the bundle (given by its path) and its card.
+
+    Raises SplitError where films belong to patients that the bundle was trained or chosen on.
+    """
+    loaded = bundle if isinstance(bundle, Bundle) else load(bundle)
+    films = manifest if isinstance(manifest, Manifest) else Manifest.load(manifest)
+    films = films if split is None else films.filter(split=split)
+    films = where(films, where_sql, "where")
+    if not len(films):
+        raise ManifestError("no film is left to evaluate on", mend="Change --split or --where")
+    _refuse_known(loaded, films)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    if loaded.info.task == "segment":
+        films, failures = _readable(films)
+        result = measure_segmenter(_masks(loaded, films), films, out, unit="pixel of the film")
+    else:
+        films = _labelled(loaded, films)
+        films, logits, failures = _logits(loaded, films)
+        result = measure_classifier(loaded, logits, np.asarray(_truth(loaded, films)), films, out)
+    title = name or (Path(manifest).stem if not isinstance(manifest, Manifest) else "evaluation")
+    result = _described(result, films, failures, split, where_sql)
+    content = {"name": title, "bundle": loaded.info.digest, "manifest": films.digest, **result}
+    (out / "evaluation.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    (out / "evaluation.md").write_text(f"# {loaded.info.title}: {title}\n\n{measured(result)}\n")
+    if record:
+        _record(loaded, bundle, title, result)
+    return result
+
+
+def _refuse_known(bundle: Bundle, films: Manifest) -> None:
+    known = bundle.trained_on(patient_keys(films))
+    # One film in some millions is taken for a known patient by chance; a leak is never that small a share of many films.
+    if known:
+        raise SplitError(
+            f"{len(known)} of these {len(films)} films belong to patients that '{bundle.info.name}' was trained or chosen on,"
+            f" such as {known[0]}",
+            mend="Evaluate on other patients, such as --split test",
+        )
+
+
+def _described(
+    result: dict[str, Any], films: Manifest, failures: list[str], split: str | None, condition: str | None
+) -> dict[str, Any]:
+    said = [f"Evaluated on {datetime.now(UTC).date().isoformat()}, manifest SHA-256 `{films.digest[:16]}`"]
+    said += [f"part: {split}"] if split else []
+    said += [f"where: {condition}"] if condition else []
+    said += [f"{len(failures)} films could not be read: {'; '.join(failures[:3])}"] if failures else []
+    return {**result, "note": f"{result['note']} {', '.join(said)}.", "unreadable": failures}
+
+
+def _truth(bundle: Bundle, films: Manifest) -> NDArray[Any]:
+    """Labels in the bundle's order; a label that the films do not have is unknown."""
+    if bundle.info.task == "multiclass":
+        return np.asarray(truth_of(films, "multiclass", tuple(bundle.labels)))
+    names, values = films.labels()
+    out = np.full((len(films), len(bundle.labels)), np.nan, np.float32)
+    for column, label in enumerate(bundle.labels):
+        if label in names:
+            out[:, column] = values[:, names.index(label)]
+    return out
+
+
+def _labelled(bundle: Bundle, films: Manifest) -> Manifest:
+    truth = _truth(bundle, films)
+    known = truth >= 0 if truth.ndim == 1 else ~np.isnan(truth).all(1)
+    if not known.any():
+        raise ManifestError("none of these films has a label that the bundle gives", mend=f"It gives: {', '.join(bundle.labels)}")
+    if not known.all():
+        logger.warning("%d of %d films have no label that the bundle gives and are left out", (~known).sum(), len(films))
+    return films.filter(pl.Series(known))
+
+
+def _logits(bundle: Bundle, films: Manifest) -> tuple[Manifest, NDArray[np.float32], list[str]]:
+    """Logits of every readable film, and the faults of the others."""
+    found, failures, waiting, good = [], [], [], []
+
+    def infer() -> None:
+        with torch.inference_mode():
+            found.append(bundle(torch.cat(waiting).contiguous(memory_format=torch.channels_last)).float().numpy())
+        waiting.clear()
+
+    bundle.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for path in tracked(films.paths(), "reading and predicting"):
+        try:
+            waiting.append(bundle.prepare(read(path)))
+            good.append(True)
+        except HilumError as error:
+            failures.append(str(error))
+            good.append(False)
+        if len(waiting) == BATCH:
+            infer()
+    if waiting:
+        infer()
+    if not found:
+        raise ReadError(f"none of the {len(films)} films could be read; the first: {failures[0]}")
+    return films.filter(pl.Series(good)), np.concatenate(found), failures
+
+
+def _readable(films: Manifest) -> tuple[Manifest, list[str]]:
+    """Films that have a mask and a file; a mask that cannot be read is an error, for it is the truth."""
+    if "mask" not in films.table.columns:
+        raise ManifestError("these films have no masks", mend="Evaluate a segmenter on a manifest with a mask column")
+    failures, good = [], []
+    for path, mask in zip(films.paths(), films.table["mask"], strict=True):
+        fault = "no mask" if mask is None else None if path.is_file() else "no such file"
+        good.append(fault is None)
+        failures += [f"{path}: {fault}"] if fault else []
+    return films.filter(pl.Series(good)), failures
+
+
+def _masks(bundle: Bundle, films: Manifest) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]]:
+    """(truth, found, ignored) of each film on the film's own grid."""
+    table = films.table
+    steps = bundle.info.preparation
+    for i, path in enumerate(films.paths()):
+        film = read(path)
+        mask_path = films.absolute(table["mask"][i])
+        mask = cv2.imdecode(np.fromfile(mask_path, np.uint8), cv2.IMREAD_GRAYSCALE)
+        if mask is None or mask.shape != film.pixels.shape:
+            raise ReadError("this mask is not readable or not of its film's size", path=mask_path)
+        value, ignore = (table[c][i] if c in table.columns else None for c in ("mask_value", "mask_ignore"))
+        truth = canonical_mask(mask.astype(np.uint8), value, ignore)
+        with torch.inference_mode():
+            probability = bundle(bundle.prepare(film)).sigmoid()[0].amax(0).numpy()
+        found = steps.place((film.height, film.width)).map_to_source(probability) > 0.5
+        yield truth == 1, found, truth == IGNORE
+
+
+def _record(loaded: Bundle, given: str | Path | Bundle, title: str, result: dict[str, Any]) -> None:
+    if isinstance(given, Bundle):
+        raise ManifestError("a bundle in memory has no place to record in", mend="Give the bundle's path")
+    loaded.info = loaded.info.model_copy(update={"metrics": {**loaded.info.metrics, title: result}})
+    logger.info("recorded %r in %s", title, save(loaded, locate(given)))

@@ -1,0 +1,88 @@
+"""A run's history: one row an epoch in `history.csv`, kept right across kills, and the curves drawn from it."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+FIELDS = ("phase", "epoch", "training_loss", "validation_loss", "validation_score", "rate", "seconds")
+
+
+class History:
+    """Rows of `FIELDS`. `tensorboard`: write the same numbers for TensorBoard too, where it is installed."""
+
+    def __init__(self, folder: Path, tensorboard: bool = False) -> None:
+        self.folder, self.path = folder, folder / "history.csv"
+        self.tensorboard = tensorboard
+        self.rows: list[dict[str, Any]] = _read(self.path)
+        self._since = time.monotonic()
+
+    def add(self, phase: str, epoch: int, rate: float, values: dict[str, float]) -> None:
+        """One finished epoch."""
+        now = time.monotonic()
+        row = {
+            "phase": phase,
+            "epoch": epoch,
+            "training_loss": values.get("training/loss"),
+            "validation_loss": values.get("validation/loss"),
+            "validation_score": values.get("validation/score"),
+            "rate": rate,
+            "seconds": round(now - self._since, 1),
+        }
+        self._since = now
+        self.rows.append(row)
+        self._write()
+        logger.info(
+            "%s, epoch %d: training loss %.4f, validation loss %.4f, score %.4f, %.0f s",
+            phase, epoch + 1, row["training_loss"], row["validation_loss"], row["validation_score"], row["seconds"],
+        )  # fmt: skip
+
+    def forget(self, phase: str, from_epoch: int) -> None:
+        """Drop epochs that a killed run wrote down but had not yet kept a checkpoint of."""
+        self.rows = [r for r in self.rows if r["phase"] != phase or int(r["epoch"]) < from_epoch]
+        self._since = time.monotonic()
+        self._write()
+
+    def loggers(self, phase: str) -> Any:
+        """Lightning's loggers."""
+        if not self.tensorboard or importlib.util.find_spec("tensorboard") is None:
+            return False
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        return TensorBoardLogger(self.folder, "tensorboard", version=phase)
+
+    def draw(self) -> Path:
+        """`curves.png`: losses and score over all epochs, with the phases marked."""
+        from hilum.evaluation.plots import plot_training
+
+        def column(name: str) -> list[float]:
+            return [float(row[name]) for row in self.rows]
+
+        curves = {
+            "loss": {"train": column("training_loss"), "validation": column("validation_loss")},
+            "score": {"validation": column("validation_score")},
+        }
+        starts = [i for i in range(1, len(self.rows)) if self.rows[i]["phase"] != self.rows[i - 1]["phase"]]
+        return plot_training(curves, self.folder / "curves.png", phases=starts)
+
+    def _write(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        work = self.path.with_suffix(".part")
+        with work.open("w", newline="") as file:
+            out = csv.DictWriter(file, FIELDS)
+            out.writeheader()
+            out.writerows(self.rows)
+        work.replace(self.path)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

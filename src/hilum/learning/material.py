@@ -1,0 +1,219 @@
+"""From a recipe's data section to what the trainer is handed: training and validation films only, prepared, with targets."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from hilum.datasets import pixel_store, registry, split
+from hilum.datasets.manifest import LABEL, Manifest, concat
+from hilum.errors import RecipeError
+from hilum.evaluation.calibration import fit_platt
+from hilum.images.preparation import Preparation
+from hilum.learning.recipe import Data, Recipe, SourceData, expand
+
+FIXED = "fixed_part"
+"""Column of films whose part the recipe gives, whatever the split."""
+
+logger = logging.getLogger(__name__)
+
+Targets = NDArray[np.float32] | NDArray[np.int64] | NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One side of the split.
+
+    Attributes
+    ----------
+    rows: where its films lie in the store.
+    targets: what the loss is held to, (n, labels + auxiliary) or classes (n,); None for masks, which lie in the store.
+    truth: the labels themselves, without teacher and auxiliary, (n, labels) or (n,).
+    """
+
+    manifest: Manifest
+    rows: NDArray[np.int64]
+    targets: Targets | None
+    truth: Targets | None
+
+    def only(self, condition: str | None) -> Part:
+        """The films that meet a condition in SQL."""
+        if condition is None:
+            return self
+        kept = set(where(self.manifest, condition, "where").image_ids)
+        chosen = np.array([image_id in kept for image_id in self.manifest.image_ids])
+        manifest = self.manifest.filter(pl.Series(chosen))
+        pick = [None if values is None else values[chosen] for values in (self.targets, self.truth)]
+        return Part(manifest, self.rows[chosen], *pick)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run learns from. It holds no test film."""
+
+    store: pixel_store.PixelStore
+    train: Part
+    validation: Part
+    split: split.Split
+    manifest: Manifest
+
+
+def manifest_of(data: Data) -> Manifest:
+    """All films that a recipe names, before they are parted."""
+    root = expand(data.root)
+    if data.manifest is not None:
+        manifest = Manifest.load(expand(data.manifest))
+    else:
+        manifest = concat([_load(given, root) for given in data.sources])
+    return where(manifest, data.keep, "keep")
+
+
+def parted(data: Data, manifest: Manifest) -> split.Split:
+    """The split that a recipe asks for: by patient, refused where it would leak."""
+    fixed = manifest.filter(pl.col(FIXED).is_not_null()) if FIXED in manifest.table.columns else None
+    if fixed is None or not len(fixed):
+        return _parted(data, manifest)
+    inner = _parted(data, manifest.filter(pl.col(FIXED).is_null()))
+    parts = {**inner.parts, **dict(zip(fixed.image_ids, fixed.table[FIXED], strict=True))}
+    whole = split.Split(parts, {**inner.choices, "fixed": sorted(set(fixed.table["source"]))})
+    whole.assert_disjoint(manifest)
+    return whole
+
+
+def _parted(data: Data, manifest: Manifest) -> split.Split:
+    wish = data.split
+    if wish.kind == "official":
+        given = split.official(manifest, wish.without_patient)
+        if "validation" in given.counts or not wish.validation:
+            return given
+        shares = {"train": 1 - wish.validation, "validation": wish.validation}
+        return split.holdout(
+            manifest.with_split(given), shares, wish.seed, part="train", without_patient=wish.without_patient
+        )
+    shares = {"train": 1 - wish.validation - wish.test, "validation": wish.validation, "test": wish.test}
+    shares = {part: share for part, share in shares.items() if share > 0}
+    return split.holdout(manifest, shares, wish.seed, without_patient=wish.without_patient)
+
+
+def gather(recipe: Recipe) -> Material:
+    """Manifest, split and pixel store of a recipe; builds the store where it is not there yet."""
+    data = recipe.data
+    manifest = manifest_of(data)
+    parts = parted(data, manifest)
+    manifest = manifest.with_split(parts)
+    seen = manifest.filter(pl.col("split").is_in(["train", "validation"]))
+    seen = where(seen, data.learn_from, "learn_from")
+    masks = recipe.task == "segment"
+    store = _store(seen, recipe.preparation, data, masks)
+    seen = store.readable(seen)
+    sides = [_part(recipe, seen.filter(split=side), store, side) for side in ("train", "validation")]
+    for side, part in zip(("train", "validation"), sides, strict=True):
+        if not len(part.manifest):
+            raise RecipeError(f"the split leaves no film for {side}", mend="Change data.split or data.learn_from")
+        logger.info("%s: %d films of %d patients", side, len(part.manifest), patients_in(part.manifest))
+    return Material(store, sides[0], sides[1], parts, manifest)
+
+
+def expand_under(root: str, path: str) -> Path:
+    """A path, taken under the data root where it is relative."""
+    return expand(root) / expand(path)
+
+
+def patients_in(manifest: Manifest) -> int:
+    """Patients, films of unknown patient counting as one each."""
+    column = manifest.table["patient"]
+    return int(column.drop_nulls().n_unique() + column.null_count())
+
+
+def patient_keys(manifest: Manifest) -> list[str]:
+    """What a bundle remembers each patient by; a film of unknown patient by its own name."""
+    pairs = zip(manifest.table["patient"], manifest.image_ids, strict=True)
+    return [patient if patient is not None else f"film:{image_id}" for patient, image_id in pairs]
+
+
+def truth_of(manifest: Manifest, task: str, labels: tuple[str, ...]) -> Targets:
+    """Labels (n, labels) float with NaN for unknown, or classes (n,) with -1 for unknown."""
+    if task == "multiclass":
+        return manifest.classes(labels)
+    names, values = manifest.labels()
+    lacking = [name for name in labels if name not in names]
+    if lacking:
+        raise RecipeError(f"the films have no label {', '.join(lacking)}", mend=f"They have: {', '.join(names)}")
+    return values[:, [names.index(name) for name in labels]]
+
+
+def _load(given: SourceData, root: Path) -> Manifest:
+    # A teacher's table lies under the data root too.
+    options = {key: str(root / value) if key == "teacher" else value for key, value in given.options.items()}
+    manifest = where(registry.load(given.source, root / given.root, **options), given.where, "sources.where")
+    table = manifest.table
+    if given.labels is not None:
+        table = table.drop([LABEL + name for name in manifest.findings if name not in given.labels])
+    return replace(manifest, table=table.with_columns(pl.lit(given.part, pl.String).alias(FIXED)))
+
+
+def where(manifest: Manifest, condition: str | None, field: str) -> Manifest:
+    if condition is None:
+        return manifest
+    try:
+        return manifest.filter(pl.sql_expr(condition))
+    except pl.exceptions.PolarsError as error:
+        raise RecipeError(f"data.{field}: {error}", mend="Write a condition such as: view = 'PA' AND age >= 18") from error
+
+
+def _store(manifest: Manifest, preparation: Preparation, data: Data, masks: bool) -> pixel_store.PixelStore:
+    """One folder for each pair of films and preparation, so that recipes share what they can."""
+    kind = "masks" if masks else "films"
+    folder = expand(data.store) / f"{kind}-{manifest.digest[:10]}-{preparation.stored_digest[:10]}"
+    return pixel_store.build(manifest, preparation, folder, masks=masks, workers=data.workers or None)
+
+
+def _part(recipe: Recipe, manifest: Manifest, store: pixel_store.PixelStore, side: str) -> Part:
+    rows = store.rows(manifest.image_ids)
+    if recipe.task == "segment":
+        return Part(manifest, rows, None, None)
+    data = recipe.data
+    truth = truth_of(manifest, recipe.task, data.labels)
+    if recipe.task == "multiclass":
+        return Part(manifest, rows, truth, truth)
+    targets = np.asarray(truth, np.float32)
+    if side == "train" and data.teacher:
+        targets = taught(manifest, data, targets)
+    beside = [_auxiliary(manifest, name) for name in data.auxiliary]
+    return Part(manifest, rows, np.column_stack([targets, *beside]).astype(np.float32), truth)
+
+
+def _auxiliary(manifest: Manifest, name: str) -> NDArray[np.float32]:
+    """(n,) 1, 0 or NaN: a finding's label, or whether a column has a value, or whether age reaches a number of years."""
+    column, colon, value = name.partition(":")
+    if not colon:
+        return np.asarray(truth_of(manifest, "multilabel", (name,)), np.float32)[:, 0]
+    if column not in ("sex", "view", "age"):
+        raise RecipeError(f"auxiliary label {name!r}: there is no such fact", mend="Use sex:F, view:AP or age:50")
+    fact = pl.col("age") >= float(value) if column == "age" else pl.col(column) == value
+    return manifest.table.select(fact.cast(pl.Float32).fill_null(float("nan"))).to_series().to_numpy()
+
+
+def taught(manifest: Manifest, data: Data, truth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Targets that mix labels with a teacher's probabilities, (n, labels).
+
+    The teacher was trained where findings are rarer, so its logits are first calibrated to the labels of these training
+    films (Platt); then target = teacher * probability + (1 - teacher) * label. Films that it did not see keep their labels.
+    """
+    names, probabilities = manifest.teacher()
+    lacking = [name for name in data.labels if name not in names]
+    if lacking:
+        raise RecipeError(f"the teacher says nothing of {', '.join(lacking)}", mend="Give the source a `teacher` option")
+    p = np.clip(probabilities[:, [names.index(name) for name in data.labels]], 1e-5, 1 - 1e-5).astype(np.float64)
+    logits = np.log(p / (1 - p))
+    seen = ~np.isnan(logits).any(1)
+    calibrated = fit_platt(truth[seen], logits[seen]).apply(logits[seen])
+    targets = truth.copy()
+    targets[seen] = data.teacher * calibrated + (1 - data.teacher) * truth[seen]
+    logger.info("a teacher's probabilities take part in the targets of %d of %d films", int(seen.sum()), len(seen))
+    return targets

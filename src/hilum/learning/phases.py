@@ -1,0 +1,125 @@
+"""Phases: stretches of training, each from the best weights of the one before; every epoch can be resumed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar, TQDMProgressBar
+
+from hilum.datasets.batches import Batches
+from hilum.learning import checkpoints
+from hilum.learning.feed import Feed
+from hilum.learning.history import History
+from hilum.learning.material import Material, Part
+from hilum.learning.recipe import Phase, Recipe
+from hilum.learning.tasks import TASKS
+from hilum.models import Model
+
+logger = logging.getLogger(__name__)
+
+
+def run_phase(model: Model, recipe: Recipe, number: int, material: Material, folder: Path, history: History) -> None:
+    """Train phase `number` in `folder/<number>-<name>` and leave its best weights in `model`.
+
+    A phase that was finished before only loads its weights; one that was killed goes on after its last whole epoch.
+    """
+    phase = recipe.phases[number]
+    place = folder / f"{number}-{phase.name}"
+    finished = place / "finished.json"
+    if not finished.is_file():
+        best = _fit(model, recipe, number, material, place, history)
+        finished.write_text(json.dumps({"best": best.name}))
+    best = place / json.loads(finished.read_text())["best"]
+    model.load_state_dict(_weights(best, averaged=phase.average > 0))
+
+
+def _fit(model: Model, recipe: Recipe, number: int, material: Material, place: Path, history: History) -> Path:
+    phase = recipe.phases[number]
+    seed = recipe.seed + 1_009 * number
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are not ours to give
+    L.seed_everything(seed, verbose=False)
+    task = TASKS[recipe.task](model, recipe.preparation, phase, recipe.loss, recipe.augmentation, seed)
+    task.kept_outputs = len(recipe.data.labels)
+    task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    keeper = ModelCheckpoint(
+        place, "best", monitor="validation/score", mode="max", save_last=True, save_on_train_epoch_end=True
+    )
+    keeper.FILE_EXTENSION = ".safetensors"
+    trainer = L.Trainer(
+        accelerator="auto",
+        devices=1,
+        max_epochs=phase.epochs,
+        callbacks=[keeper, _Diary(history, phase.name), *_stopping(phase), *_progress()],
+        plugins=[checkpoints.SafetensorsIO()],
+        logger=history.loggers(phase.name),
+        deterministic="warn" if recipe.deterministic else False,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        default_root_dir=place,
+    )
+    train = _feed(material, material.train, phase, seed, learn=True)
+    validation = _feed(material, material.validation, phase, seed, learn=False)
+    last = place / "last.safetensors"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+        warnings.filterwarnings("ignore", ".*LeafSpec.*")
+        trainer.fit(task, train, validation, ckpt_path=str(last) if last.is_file() else None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return Path(keeper.best_model_path)
+
+
+def _feed(material: Material, part: Part, phase: Phase, seed: int, learn: bool) -> Feed:
+    """Shuffled training batches of `phase.batch` films, or validation batches in order and twice that."""
+    part = part.only(phase.where) if learn else part
+    size = phase.batch if learn else 2 * phase.batch
+    masks = part.targets is None
+    return Feed(Batches(material.store, part.rows, part.targets, size, seed, shuffle=learn, drop_last=learn, masks=masks))
+
+
+def _stopping(phase: Phase) -> list[Callback]:
+    if phase.patience is None:
+        return []
+    return [EarlyStopping("validation/score", mode="max", patience=phase.patience, check_on_train_epoch_end=True)]
+
+
+def _progress() -> list[Callback]:
+    """A bar where a person looks on; a log file gets the lines of `_Diary`."""
+    return [RichProgressBar(leave=False) if sys.stderr.isatty() else _Silent()]
+
+
+class _Silent(TQDMProgressBar):
+    """No bar."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.disable()
+
+
+class _Diary(Callback):
+    """One line an epoch, in the history and the log."""
+
+    def __init__(self, history: History, phase: str) -> None:
+        self.history, self.phase = history, phase
+
+    def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self.history.forget(self.phase, from_epoch=trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self.history.add(self.phase, trainer.current_epoch, rate, values)
+
+
+def _weights(path: Path, averaged: bool) -> dict[str, torch.Tensor]:
+    prefix = "average.module." if averaged else "model."
+    state = checkpoints.read(path)["state_dict"]
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+

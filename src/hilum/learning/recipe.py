@@ -1,0 +1,240 @@
+"""The recipe: a typed YAML file that says everything a training run does, and nothing else.
+
+Paths in a recipe may hold `${NAME}` or `${NAME:-fallback}` from the environment. `hilum train RECIPE key=value ...`
+changes single values by their dotted path: `seed=1`, `phases.0.epochs=5`, `model.dropout=0.5`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hilum.bundles.info import Applies
+from hilum.datasets.augment import Augmentation
+from hilum.errors import RecipeError
+from hilum.images.preparation import Preparation
+from hilum.learning.losses import AnyLoss, BinaryCrossEntropy
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceData(Section):
+    """One dataset: a registered source, the folder it lies in (under `data.root`), and the source's own options.
+
+    `where`: a condition in SQL on its films. `labels`: the only labels to take from it; None: all. `part`: put all its
+    films there and leave them out of the split.
+    """
+
+    source: str
+    root: str = "."
+    options: dict[str, Any] = Field(default_factory=dict)
+    where: str | None = None
+    labels: tuple[str, ...] | None = None
+    part: Literal["train"] | None = None
+
+
+class SplitData(Section):
+    """How films are parted, always by patient.
+
+    `official`: the publisher's parts, with `validation` (a share) taken out of the training part by patient.
+    `holdout`: shares `validation` and `test` of all patients.
+    """
+
+    kind: Literal["official", "holdout"] = "official"
+    validation: float = Field(0.1, ge=0, lt=1)
+    test: float = Field(0.2, ge=0, lt=1)
+    seed: int = 0
+    without_patient: Literal["refuse", "own"] = "refuse"
+
+
+class Data(Section):
+    """Which films, which labels, and where the prepared pixels are kept.
+
+    `manifest`: a saved manifest, or `sources`: datasets joined in order. `labels`: the findings to learn (multilabel) or
+    the classes (multiclass), in the order of the model's outputs; empty for segmentation of `mask`.
+    `keep`: a condition in SQL on the manifest's columns that every film must meet; `learn_from`: one that films in training
+    and validation must meet beside (a licence, say), while test films need not.
+    `auxiliary`: what the model learns beside and the bundle does not carry: further findings, or `sex:F`, `view:AP`,
+    `age:50` (50 years and over).
+    `teacher`: weight, 0 to 1, of a teacher's calibrated probability in a training film's target where there is one.
+    """
+
+    root: str = "${HILUM_DATA:-../shared/data}"
+    manifest: str | None = None
+    sources: tuple[SourceData, ...] = ()
+    labels: tuple[str, ...] = ()
+    auxiliary: tuple[str, ...] = ()
+    keep: str | None = None
+    learn_from: str | None = None
+    split: SplitData = SplitData()
+    teacher: float = Field(0.0, ge=0, le=1)
+    store: str = "stores"
+    workers: int = Field(0, ge=0, description="processes that build the pixel store; 0: one a core")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Data:
+        if (self.manifest is None) == (not self.sources):
+            raise ValueError("give either `manifest` or `sources`")
+        return self
+
+
+class ModelChoice(Section):
+    """A registered model. `options` go to it; `pretrained`: None, `imagenet`, or the path of a .safetensors file."""
+
+    name: str = "timm"
+    pretrained: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Phase(Section):
+    """A stretch of training with one set of rates.
+
+    `train`: `all`, or `head` with the encoder frozen (its batch-norm statistics too). `rate`: of the head (or decoder);
+    `encoder_rate`: of the encoder. Both warm up over `warmup` (a share of all steps) and fall by a cosine to `floor`
+    times themselves. `patience`: epochs without a better validation score before the phase ends; None: never.
+    `size`: pixels a side that films are shrunk to on the device, to train fast first; None: as prepared. `where`: a
+    condition in SQL on the manifest's columns for the training films of this phase alone.
+    `average`: decay of the exponential moving average of the weights that is validated and kept; 0: none.
+    The best weights of a phase begin the next.
+    """
+
+    name: str
+    train: Literal["all", "head"] = "all"
+    epochs: int = Field(ge=1)
+    size: int | None = Field(None, ge=32)
+    where: str | None = None
+    batch: int = Field(32, ge=1)
+    rate: float = Field(1e-3, gt=0)
+    encoder_rate: float | None = Field(None, gt=0)
+    warmup: float = Field(0.1, ge=0, lt=1)
+    floor: float = Field(0.0, ge=0, le=1)
+    weight_decay: float = Field(0.05, ge=0)
+    optimiser: Literal["adamw", "adam"] = "adamw"
+    patience: int | None = Field(None, ge=1)
+    average: float = Field(0.0, ge=0, lt=1)
+    mixup: float = Field(0.0, ge=0, description="alpha of mixup's beta distribution (Zhang 2018); 0: none")
+
+
+class Choices(Section):
+    """What is chosen on validation data once training has ended."""
+
+    threshold: str = "youden"
+    calibration: Literal["none", "temperature", "platt"] = "platt"
+
+
+class Result(Section):
+    """What the bundle says of itself. `{...}` in `licence` and `limits` is not expanded."""
+
+    version: str = "1"
+    title: str
+    licence: str
+    limits: tuple[str, ...] = ()
+    applies: Applies = Applies()
+
+
+class Recipe(Section):
+    """A whole training run."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    task: Literal["multilabel", "multiclass", "segment"]
+    data: Data
+    preparation: Preparation
+    model: ModelChoice = ModelChoice()
+    loss: AnyLoss = BinaryCrossEntropy()
+    augmentation: Augmentation = Augmentation()
+    phases: tuple[Phase, ...] = Field(min_length=1)
+    choices: Choices = Choices()
+    bundle: Result
+    seed: int = 0
+    deterministic: bool = True
+
+    @model_validator(mode="after")
+    def _fits(self) -> Recipe:
+        if (self.task == "multiclass") != (self.loss.kind == "cross_entropy"):
+            raise ValueError(f"task {self.task!r} does not go with loss {self.loss.kind!r}")
+        if self.task == "segment" and self.data.labels:
+            raise ValueError("a segmentation learns the manifest's masks: `data.labels` must be empty")
+        if self.task != "segment" and not self.data.labels:
+            raise ValueError("`data.labels` must name what to learn")
+        if (self.data.teacher or self.data.auxiliary) and self.task != "multilabel":
+            raise ValueError("a teacher and auxiliary labels go with task 'multilabel' only")
+        if len({phase.name for phase in self.phases}) != len(self.phases):
+            raise ValueError("two phases have the same name")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the recipe asks for (places on disk left out)."""
+        content = self.model_dump_json(exclude={"data": {"root": True, "store": True, "workers": True}})
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def as_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
+
+
+def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
+    """The recipe in a YAML file with `key=value` changes. RecipeError names the field that is wrong."""
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise RecipeError("there is no recipe here", path=path, mend="Give the path of a YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"this is not YAML: {error}", path=path) from error
+    if not isinstance(content, dict):
+        raise RecipeError("a recipe is a mapping of sections", path=path)
+    for change in changes:
+        _apply(content, change)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the recipe"
+        raise RecipeError(f"{field}: {first['msg']}", path=path, mend="See docs/train.md for every field") from error
+
+
+def expand(text: str) -> Path:
+    """A path with `${NAME}` and `${NAME:-fallback}` taken from the environment. RecipeError where a name is not set."""
+
+    def value(match: re.Match[str]) -> str:
+        name, fallback = match[1], match[2]
+        found = os.environ.get(name) or fallback
+        if found is None:
+            raise RecipeError(f"the environment variable {name} is not set", mend=f"export {name}=/path")
+        return found
+
+    return Path(re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", value, text)).expanduser()
+
+
+def _apply(content: dict[str, Any], change: str) -> None:
+    key, equals, value = change.partition("=")
+    if not equals:
+        raise RecipeError(f"{change!r} is not a change", mend="Write key=value, such as phases.0.epochs=5")
+    *parents, last = key.split(".")
+    place: Any = content
+    for part in parents:
+        if isinstance(place, list):
+            place = place[_index(part, place, key)]
+        else:
+            place = place.setdefault(part, {})
+    if isinstance(place, list):
+        place[_index(last, place, key)] = yaml.safe_load(value)
+    elif isinstance(place, dict):
+        place[last] = yaml.safe_load(value)
+    else:
+        raise RecipeError(f"{key}: there is nothing under {'.'.join(parents)} to change")
+
+
+def _index(part: str, place: list[Any], key: str) -> int:
+    if not part.isdigit() or int(part) >= len(place):
+        raise RecipeError(f"{key}: {part!r} is no position in a list of {len(place)}")
+    return int(part)

@@ -1,0 +1,183 @@
+"""A Run: a folder that holds a recipe, its history, checkpoints, validation results, plots, and the bundle it ends in."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hilum import __version__
+from hilum.bundles import Bundle, save
+from hilum.bundles.bundle import patient_hash
+from hilum.bundles.info import Architecture, Code, Cut, Info, Label, Provenance, Scaling
+from hilum.datasets.preparing import IGNORE
+from hilum.errors import RecipeError
+from hilum.evaluation.calibration import Calibration, fit_platt, fit_softmax_temperature, fit_temperature
+from hilum.evaluation.thresholds import choose_thresholds
+from hilum.findings import UnknownFindingError, find
+from hilum.learning import material
+from hilum.learning.history import History
+from hilum.learning.phases import run_phase
+from hilum.learning.recipe import Recipe
+from hilum.learning.results import measure_classifier, measure_segmenter, predict_store
+from hilum.models import Model, build
+
+logger = logging.getLogger(__name__)
+
+
+def train(recipe: Recipe, folder: str | Path, tensorboard: bool = False) -> Path:
+    """Carry out a recipe in `folder` and return the bundle's path, `folder/bundle`.
+
+    A run that was killed goes on when it is called again with the same recipe and folder, and ends where it would have
+    ended. RecipeError where the folder holds the run of another recipe.
+    """
+    folder = Path(folder)
+    _claim(folder, recipe)
+    stuff = material.gather(recipe)
+    (folder / "split.json").write_text(
+        json.dumps({"digest": stuff.split.digest, "counts": stuff.split.counts, **dict(stuff.split.choices)}, indent=2)
+    )
+    torch.manual_seed(recipe.seed)
+    model = build_model(recipe)
+    history = History(folder, tensorboard)
+    for number, phase in enumerate(recipe.phases):
+        logger.info("phase %d of %d: %s", number + 1, len(recipe.phases), phase.name)
+        run_phase(model, recipe, number, stuff, folder / "phases", history)
+    history.draw()
+    bundle = conclude(recipe, model.eval(), stuff, folder)
+    return save(bundle, folder / "bundle")
+
+
+def build_model(recipe: Recipe) -> Model:
+    """The recipe's model with its first weights, held to the preparation."""
+    choice, steps = recipe.model, recipe.preparation
+    outputs = len(recipe.data.labels) + len(recipe.data.auxiliary) or 1
+    pretrained = choice.pretrained
+    if pretrained not in (None, "imagenet"):
+        pretrained = str(material.expand_under(recipe.data.root, str(pretrained)))
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in choice.options.items()}
+    model = build(choice.name, outputs=outputs, pretrained=pretrained, channels=steps.channels, **options)
+    if model.mean != steps.mean or model.std != steps.std:
+        logger.info("the preparation's mean and std are not those that the backbone was made for: %s, %s", model.mean, model.std)
+    return model
+
+
+def conclude(recipe: Recipe, model: Model, stuff: material.Material, folder: Path) -> Bundle:
+    """Calibration and thresholds chosen on validation films, what was measured there, and the bundle."""
+    if recipe.data.auxiliary:
+        model = without_auxiliary(model, recipe)
+    bundle = Bundle(_info(recipe, stuff), model, _hashes(stuff), recipe.as_yaml().encode())
+    rows = stuff.validation.rows
+    logits = predict_store(bundle, stuff.store.images, rows)
+    name = "validation (chose calibration and thresholds)"
+    if recipe.task == "segment":
+        masks = np.asarray(stuff.store.masks)[rows]
+        found = ((mask == 1, logit.max(0) > 0, mask == IGNORE) for mask, logit in zip(masks, logits, strict=True))
+        result = measure_segmenter(found, stuff.validation.manifest, folder / "validation", unit="prepared pixel")
+    else:
+        truth = np.asarray(stuff.validation.truth)
+        bundle.info = _chosen(bundle.info, recipe, truth, logits)
+        result = measure_classifier(bundle, logits, truth, stuff.validation.manifest, folder / "validation")
+    bundle.info = bundle.info.model_copy(update={"metrics": {name: result}})
+    return bundle
+
+
+def without_auxiliary(model: Model, recipe: Recipe) -> Model:
+    """The model without the outputs that were learnt beside, which a bundle does not carry."""
+    linear = model.linear_head() if hasattr(model, "linear_head") else None
+    if linear is None:
+        raise RecipeError("auxiliary labels need a model with one linear layer for a head")
+    keep = len(recipe.data.labels)
+    linear.weight = torch.nn.Parameter(linear.weight.detach()[:keep].clone())
+    linear.bias = torch.nn.Parameter(linear.bias.detach()[:keep].clone())
+    linear.out_features = keep
+    return model
+
+
+def _chosen(info: Info, recipe: Recipe, truth: NDArray[Any], logits: NDArray[np.float32]) -> Info:
+    """The info with calibration fitted and thresholds chosen on these (validation) films."""
+    calibration = _calibration(recipe, truth, logits)
+    scaling = Scaling(kind=calibration.kind, slope=calibration.slope, intercept=calibration.intercept)
+    info = info.model_copy(update={"calibration": scaling})
+    if recipe.task == "multiclass":
+        return info
+    cuts = choose_thresholds(truth, calibration.apply(logits), recipe.choices.threshold)
+    labels = []
+    for label, cut in zip(info.labels, cuts, strict=True):
+        value = None if np.isnan(cut.value) else Cut(value=min(1.0, cut.value), rule=cut.rule, note=cut.note or None)
+        labels.append(label.model_copy(update={"threshold": value}))
+    return info.model_copy(update={"labels": tuple(labels)})
+
+
+def _calibration(recipe: Recipe, truth: NDArray[Any], logits: NDArray[np.float32]) -> Calibration:
+    multiclass = recipe.task == "multiclass"
+    if recipe.choices.calibration == "none":
+        return Calibration.none_softmax() if multiclass else Calibration.none(logits.shape[1])
+    if multiclass:
+        return fit_softmax_temperature(truth, logits)
+    return (fit_platt if recipe.choices.calibration == "platt" else fit_temperature)(truth, logits)
+
+
+def _info(recipe: Recipe, stuff: material.Material) -> Info:
+    names = recipe.data.labels or ("Lung",)
+    says = recipe.bundle
+    parts = {"training": stuff.train.manifest, "validation": stuff.validation.manifest}
+    start = recipe.model.pretrained
+    return Info(
+        name=recipe.name,
+        version=says.version,
+        title=says.title,
+        task=recipe.task,
+        model=Architecture(name=recipe.model.name, options={**recipe.model.options, "channels": recipe.preparation.channels}),
+        preparation=recipe.preparation,
+        labels=tuple(_label(name) for name in names),
+        group=recipe.name if recipe.task == "multiclass" else None,
+        applies=says.applies,
+        limits=says.limits,
+        provenance=Provenance(
+            data=tuple(sorted(set(stuff.manifest.table["source"].drop_nulls()))),
+            films={part: len(films) for part, films in parts.items()},
+            patients={part: material.patients_in(films) for part, films in parts.items()},
+            split=f"{recipe.data.split.kind}, by patient",
+            split_digest=stuff.split.digest,
+            recipe_digest=recipe.digest,
+            hilum=__version__,
+            created=datetime.now(UTC).date().isoformat(),
+            licence=says.licence,
+            start=Path(start).name if start else None,
+        ),
+    )
+
+
+def _label(name: str) -> Label:
+    try:
+        finding = find(name)
+    except UnknownFindingError:  # a user's own label has no code
+        return Label(name=name)
+    code = None
+    if finding.code is not None:
+        code = Code(scheme=finding.code_scheme or "", value=finding.code, meaning=finding.code_meaning or finding.name)
+    return Label(name=name, code=code, outside_lungs=finding.outside_lungs)
+
+
+def _hashes(stuff: material.Material) -> NDArray[np.uint32]:
+    """Patients that this bundle has learnt from or was chosen on, those of films left out by a condition not among them."""
+    keys = {*material.patient_keys(stuff.train.manifest), *material.patient_keys(stuff.validation.manifest)}
+    return np.unique(np.array([patient_hash(key) for key in keys], np.uint32))
+
+
+def _claim(folder: Path, recipe: Recipe) -> None:
+    """Write the recipe into a new run's folder, or refuse the folder of another run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    note = folder / "recipe.json"
+    written = json.dumps({"digest": recipe.digest, "recipe": recipe.model_dump(mode="json")}, indent=2)
+    if note.is_file() and json.loads(note.read_text())["digest"] != recipe.digest:
+        raise RecipeError("this folder holds a run of another recipe", path=folder, mend="Choose another folder with --out")
+    note.write_text(written)
+    (folder / "recipe.yaml").write_text(recipe.as_yaml())

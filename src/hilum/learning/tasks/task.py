@@ -1,0 +1,146 @@
+"""What all tasks share: one phase of training with augmentation, an averaged model, rates and a validation score."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from hilum.datasets.augment import Augmentation
+from hilum.images.preparation import Preparation
+from hilum.learning.losses import Loss
+from hilum.learning.recipe import Phase
+from hilum.models import Classifier, Model, Segmenter
+
+
+class Task(L.LightningModule):
+    """One phase. Batches are (stored images uint8 or uint16 (n, h, w), targets), on the device.
+
+    Random numbers are drawn afresh from (seed, epoch) at each epoch's start, so that a run that was killed and resumed
+    draws what it would have drawn. `kept_outputs`: how many of the outputs the score is of; 0: all.
+    """
+
+    kept_outputs = 0
+
+    def __init__(
+        self, model: Model, preparation: Preparation, phase: Phase, loss: Loss, augmentation: Augmentation, seed: int
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.preparation, self.phase, self.loss = preparation, phase, loss
+        self.augmentation, self.seed = augmentation, seed
+        self.average = _averaged(model, phase.average)
+        self._seen: list[tuple[Tensor, Tensor]] = []
+
+    @abstractmethod
+    def augment(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Augmented float images (n, h, w) in [0, 1] and targets."""
+
+    @abstractmethod
+    def score(self, logits: Tensor, targets: Tensor) -> float:
+        """The validation score of a whole epoch; higher is better."""
+
+    @property
+    def best_model(self) -> nn.Module:
+        """What is validated and kept: the average where there is one, else the model."""
+        return self.average.module if self.average is not None else self.model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.best_model(images)
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+        self._generator = torch.Generator().manual_seed(self.seed * 100_003 + self.current_epoch)
+        feed = self.trainer.train_dataloader
+        if hasattr(feed, "set_epoch"):
+            feed.set_epoch(self.current_epoch)
+        self._set_modes()
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+        stored, targets = batch
+        images = stored.float() / (255 if self.preparation.bits == 8 else 65535)
+        if self.phase.size is not None:
+            images = F.interpolate(images[:, None], (self.phase.size, self.phase.size), mode="area")[:, 0]
+        images, targets = self.augment(images, targets, self._generator)
+        logits = self.model(self._to_input(images))
+        loss = self.loss(logits, targets)
+        self.log("training/loss", loss, on_step=False, on_epoch=True, batch_size=len(stored))
+        return loss
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+        stored, targets = batch
+        logits = self(self.preparation.tensor(stored).contiguous(memory_format=torch.channels_last))
+        self.log("validation/loss", self.loss(logits, targets), batch_size=len(stored))
+        self._seen.append((logits.float().cpu(), targets.cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        logits, targets = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        self._seen.clear()
+        self.log("validation/score", self.score(logits, targets), prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        encoder = list(_encoder_parameters(self.model))
+        known = {id(p) for p in encoder}
+        rest = [p for p in self.model.parameters() if id(p) not in known]
+        groups = _decay_groups(rest, self.phase.rate, self.phase.weight_decay)
+        if self.phase.train == "all":
+            groups += _decay_groups(encoder, self.phase.encoder_rate or self.phase.rate, self.phase.weight_decay)
+        else:
+            for p in encoder:
+                p.requires_grad_(False)
+        kind = torch.optim.AdamW if self.phase.optimiser == "adamw" else torch.optim.Adam
+        optimiser = kind(groups)
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_at(step, total, self.phase))
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _to_input(self, images: Tensor) -> Tensor:
+        return self.preparation.normalised(images).contiguous(memory_format=torch.channels_last)
+
+    def _set_modes(self) -> None:
+        self.model.train()
+        if self.average is not None:
+            self.average.eval()
+        if self.phase.train == "head":  # a frozen encoder keeps its batch-norm statistics too
+            head = getattr(self.model, "head", None) or getattr(self.model, "decoder", None)
+            self.model.eval()
+            if head is not None:
+                head.train()
+
+
+def rate_at(step: int, total: int, phase: Phase) -> float:
+    """The rate at `step` of `total` as a share of the phase's: linear warm-up, then a cosine down to `phase.floor`."""
+    warm = max(1, round(phase.warmup * total))
+    if step < warm:
+        return (step + 1) / warm
+    along = min(1.0, (step - warm) / max(1, total - warm))
+    return phase.floor + (1 - phase.floor) * 0.5 * (1 + math.cos(math.pi * along))
+
+
+def _averaged(model: Model, decay: float) -> AveragedModel | None:
+    """An exponential moving average over parameters and batch-norm statistics."""
+    if not decay:
+        return None
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    return average.requires_grad_(False)
+
+
+def _encoder_parameters(model: Model) -> Any:
+    return model.encoder_parameters() if isinstance(model, Classifier | Segmenter) else iter(())
+
+
+def _decay_groups(parameters: list[nn.Parameter], rate: float, decay: float) -> list[dict[str, Any]]:
+    """Weights decay; biases and normalisation do not."""
+    weights = [p for p in parameters if p.ndim > 1]
+    others = [p for p in parameters if p.ndim <= 1]
+    return [{"params": weights, "lr": rate, "weight_decay": decay}, {"params": others, "lr": rate, "weight_decay": 0.0}]
