@@ -78,7 +78,7 @@ def test_an_empty_denominator_is_nan_and_left_out_of_averages():
 def test_weights_count_many_replicates_at_once(films):
     truth, called, _ = films
     weights = np.random.default_rng(0).integers(0, 3, (4, 250))
-    many = confusion.count(truth, called, weights.astype(float))
+    many = confusion.weighted_count(confusion.cells(truth, called), weights.astype(float))
     for row, w in enumerate(weights):
         again = np.repeat(np.arange(250), w)
         np.testing.assert_allclose(many.f2[row], confusion.count(truth[again], called[again]).f2)

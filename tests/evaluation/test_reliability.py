@@ -61,8 +61,8 @@ def test_weighted_error_is_the_error_of_repeated_films():
     truth, p, _ = labelled(150, 1, decimals=6)
     truth, p = truth[:, 0], p[:, 0]
     weights = np.random.default_rng(0).integers(0, 3, (3, 150))
-    number = reliability.equal_width_bins(p, 15)
-    many = reliability.weighted_calibration_error(truth, p, number, weights.astype(float))
+    gaps = reliability.bin_gaps(truth, p, reliability.equal_width_bins(p, 15))
+    many = reliability.weighted_calibration_error(gaps, weights.astype(float))
     for w, error in zip(weights, many, strict=True):
         again = np.repeat(np.arange(150), w)
         assert error == pytest.approx(reliability.expected_calibration_error(truth[again], p[again])[0])

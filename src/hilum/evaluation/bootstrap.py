@@ -27,7 +27,9 @@ def replicate_weights(
     block = max(1, min(replicates, _BLOCK_VALUES // max(n, 1)))
     for start in range(0, replicates, block):
         size = min(block, replicates - start)
-        yield random.multinomial(count, np.full(count, 1 / count), size=size)[:, cluster].astype(np.float64)
+        drawn = random.integers(0, count, (size, count)) + count * np.arange(size)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
+        yield times.astype(np.float64)[:, cluster]
 
 
 def bootstrap_weighted(

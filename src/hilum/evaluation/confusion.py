@@ -91,23 +91,24 @@ def call(scores: ArrayLike, thresholds: ArrayLike) -> Bools:
     )
 
 
-def count(truth: ArrayLike, called: ArrayLike, weights: Floats | None = None) -> Counts:
-    """Counts of each label.
+def count(truth: ArrayLike, called: ArrayLike) -> Counts:
+    """Counts of each label, (labels,).
 
-    Parameters
-    ----------
-    truth: (n, labels) in {0, 1, NaN}; unknown labels are not counted.
-    called: (n, labels) booleans.
-    weights: (replicates, n), to count many bootstrap replicates at once; the counts are then (replicates,
-        labels).
+    Truth (n, labels) in {0, 1, NaN}, called (n, labels) booleans; unknown labels are not counted.
     """
+    return Counts(*cells(truth, called).sum(1))
+
+
+def cells(truth: ArrayLike, called: ArrayLike) -> Floats:
+    """Which of tp, fp, fn, tn each call is: (4, n, labels) of 0 and 1, all 0 where the label is unknown."""
     labels, found = as_pair(truth, np.asarray(called, np.float64))
-    cells = [
-        (labels == actual) & (found == seen) for actual, seen in ((1, 1), (0, 1), (1, 0), (0, 0))
-    ]  # tp, fp, fn, tn
-    if weights is None:
-        return Counts(*(cell.sum(0).astype(np.float64) for cell in cells))
-    return Counts(*(weights @ cell.astype(np.float64) for cell in cells))
+    each = [(labels == actual) & (found == seen) for actual, seen in ((1, 1), (0, 1), (1, 0), (0, 0))]
+    return np.stack(each).astype(np.float64)
+
+
+def weighted_count(cells: Floats, weights: Floats) -> Counts:
+    """Counts under many weightings of the films: `cells` and (replicates, n) to (replicates, labels)."""
+    return Counts(*(weights @ cell for cell in cells))
 
 
 def macro(values: Floats, weights: Floats | None = None) -> Floats:

@@ -49,8 +49,8 @@ def average_precision(truth: ArrayLike, scores: ArrayLike) -> Floats:
     return np.array([_average_precision(t, s) for t, s in zip(labels.T, values.T, strict=True)])
 
 
-def weighted_ranking(truth: Floats, scores: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """AUC and average precision of one label under many weightings of its films at once.
+def weighted_average_precision(truth: Floats, scores: Floats, weights: Floats) -> Floats:
+    """Average precision of one label under many weightings of its films at once.
 
     Parameters
     ----------
@@ -59,22 +59,20 @@ def weighted_ranking(truth: Floats, scores: Floats, weights: Floats) -> tuple[Fl
 
     Returns
     -------
-    AUC (replicates,) and average precision (replicates,); NaN where a replicate has no positives, for the AUC
-    also where it has no negatives.
+    (replicates,), NaN where a replicate has no positives.
     """
     order, starts = _by_descending_score(scores)
-    drawn = weights[:, order]
-    positive = truth[order] == 1
-    true = np.add.reduceat(drawn * positive, starts, axis=1)
-    false = np.add.reduceat(drawn * ~positive, starts, axis=1)
-    true_above, false_above = np.cumsum(true, axis=1), np.cumsum(false, axis=1)
-    positives, negatives = true_above[:, -1], false_above[:, -1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        area = ((true_above - true / 2) * false).sum(1) / (positives * negatives)
-        called = true_above + false_above
-        precision = np.where(called > 0, true_above / np.where(called > 0, called, 1), 0.0)
-        average = (true * precision).sum(1) / positives
-    return area, average
+    ends = np.append(starts[1:], len(order)) - 1
+    # Only positives add to the sum, so precision is worked out at the end of each one's run of ties alone.
+    positive = np.flatnonzero(truth[order] == 1)
+    end = ends[np.searchsorted(starts, positive, side="right") - 1]
+    last = np.searchsorted(positive, end, side="right") - 1
+    called = np.cumsum(weights[:, order], axis=1)[:, end]
+    own = weights[:, order[positive]]
+    true = np.cumsum(own, axis=1)[:, last]
+    with np.errstate(invalid="ignore"):
+        precision = np.where(called > 0, true / np.where(called > 0, called, 1), 0.0)
+        return (own * precision).sum(1) / own.sum(1)
 
 
 def roc_curve(truth: ArrayLike, scores: ArrayLike) -> Curve:

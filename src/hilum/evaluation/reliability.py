@@ -125,14 +125,14 @@ def top_label(truth: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Float
     return np.where(classes >= 0, right, np.nan), values.max(1)
 
 
-def weighted_calibration_error(truth: Floats, probabilities: Floats, number: Ints, weights: Floats) -> Floats:
-    """ECE of one label under many weightings of its films at once.
+def bin_gaps(truth: Floats, probabilities: Floats, number: Ints) -> Floats:
+    """Truth minus probability of each film in the column of its bin: (n, bins), 0 elsewhere."""
+    return (number[:, None] == np.arange(number.max() + 1)) * (truth - probabilities)[:, None]
 
-    Truth, probabilities and bin numbers (n,) without NaN, weights (replicates, n): (replicates,).
-    """
-    member = number[:, None] == np.arange(number.max() + 1)
-    gap = np.abs(weights @ (member * (truth - probabilities)[:, None])).sum(1)
-    return gap / weights.sum(1)
+
+def weighted_calibration_error(gaps: Floats, weights: Floats) -> Floats:
+    """ECE of one label under many weightings of its films: `bin_gaps`, (replicates, n) to (replicates,)."""
+    return np.abs(weights @ gaps).sum(1) / weights.sum(1)
 
 
 def equal_width_bins(probabilities: Floats, bins: int) -> Ints:

@@ -129,8 +129,10 @@ def multilabel_summary(
     called = confusion.call(values, cuts)
     draw = _Draw(replicates, seed, confidence)
 
+    cells = confusion.cells(labels[:, decided], called[:, decided])
+
     def averages(weights: Floats) -> Floats:
-        counts = confusion.count(labels[:, decided], called[:, decided], weights)
+        counts = confusion.weighted_count(cells, weights)
         whole = counts.pooled()
         macro = [confusion.macro(getattr(counts, rate)) for rate in AVERAGED]
         return np.column_stack([*macro, *(getattr(whole, rate) for rate in AVERAGED)])
@@ -176,14 +178,14 @@ def multiclass_summary(
     one_hot = np.equal.outer(classes, np.arange(number)).astype(np.float64)
     called = np.equal.outer(found, np.arange(number))
     right, sureness = reliability.top_label(classes, values)
-    bins = reliability.equal_width_bins(sureness, reliability.BINS)
+    gaps = reliability.bin_gaps(right, sureness, reliability.equal_width_bins(sureness, reliability.BINS))
     draw = _Draw(replicates, seed, confidence)
 
     def averages(weights: Floats) -> Floats:
         counts = confusion.one_vs_rest(confusion.weighted_confusion_matrix(classes, found, number, weights))
         macro = [confusion.macro(getattr(counts, rate)) for rate in AVERAGED]
         by_support = [confusion.macro(getattr(counts, rate), counts.support) for rate in AVERAGED]
-        error = reliability.weighted_calibration_error(right, sureness, bins, weights)
+        error = reliability.weighted_calibration_error(gaps, weights)
         return np.column_stack([confusion.macro(counts.sensitivity), *macro, *by_support, error])
 
     kinds = [f"{kind}_{rate}" for kind in ("macro", "weighted") for rate in AVERAGED]
@@ -276,19 +278,20 @@ def _drawn(
     names = ("average_precision", "f1", "f2", "ece", "adaptive_ece", "brier")
     if n == 0:
         return dict.fromkeys((*names, *confusion.RATES), Estimate.undefined("no known labels", 0, 0))
-    width = reliability.equal_width_bins(scores, reliability.BINS)
-    mass = reliability.equal_mass_bins(scores, reliability.BINS)
+    width = reliability.bin_gaps(truth, scores, reliability.equal_width_bins(scores, reliability.BINS))
+    mass = reliability.bin_gaps(truth, scores, reliability.equal_mass_bins(scores, reliability.BINS))
     squared = (scores - truth) ** 2
+    cells = confusion.cells(truth, called)
 
     def statistics(weights: Floats) -> Floats:
-        counts = confusion.count(truth, called, weights)
+        counts = confusion.weighted_count(cells, weights)
         return np.column_stack(
             [
-                ranking.weighted_ranking(truth, scores, weights)[1],
+                ranking.weighted_average_precision(truth, scores, weights),
                 counts.f1,
                 counts.f2,
-                reliability.weighted_calibration_error(truth, scores, width, weights),
-                reliability.weighted_calibration_error(truth, scores, mass, weights),
+                reliability.weighted_calibration_error(width, weights),
+                reliability.weighted_calibration_error(mass, weights),
                 weights @ squared / weights.sum(1),
             ]
         )
