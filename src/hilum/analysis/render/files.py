@@ -1,0 +1,61 @@
+"""Names that stay inside the folder they are meant for, whole files or none, and JSON that every parser reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LONGEST = 120  # bytes of a name's part; file systems take 255 for all of it
+
+
+def safe_name(name: str) -> str:
+    """`name` as part of a file name: letters, digits, `.`, `_`, `-` and single spaces, no leading dot, 120 bytes at most.
+
+    A name that had to change carries eight hex digits of its own SHA-256, so that two names never become one.
+    """
+    kept = re.sub(r"[^\w.\- ]|\s(?=\s)", "_", name).lstrip(". ").rstrip(". ")
+    kept = kept.encode("utf-8", "ignore")[:LONGEST].decode("utf-8", "ignore")
+    if kept == name:
+        return name
+    mark = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{kept or 'film'}-{mark}"
+
+
+def slug(name: str) -> str:
+    """A finding's or bundle's name in lower case with hyphens: `Pleural Thickening` is `pleural-thickening`."""
+    return safe_name(re.sub(r"[\s_\-]+", "-", name.strip()).casefold())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside `path`, then move into place, so that a reader or a kill meets the old file or the new, never half."""
+    work = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        work.write_bytes(content)
+        os.replace(work, path)
+    finally:
+        work.unlink(missing_ok=True)
+
+
+def as_json(data: Any) -> bytes:
+    """Strict JSON (RFC 8259) in ASCII: a number that is not finite is null; numpy's scalars are numbers."""
+    return (json.dumps(_plain(data), allow_nan=False, indent=1) + "\n").encode("ascii")
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, np.generic):
+        data = data.item()
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, dict):
+        return {str(key): _plain(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_plain(value) for value in data]
+    return data if data is None or isinstance(data, bool | int | str) else str(data)
