@@ -28,9 +28,11 @@ PLUGINS: dict[uid.UID, str] = {
     uid.RLELossless: "pylibjpeg",
     **dict.fromkeys(_JPEG, "gdcm"),
     **dict.fromkeys(_JPEG_LS, "pyjpegls"),
-    **dict.fromkeys(_JPEG_2000, "gdcm"),
+    **dict.fromkeys(_JPEG_2000, "pylibjpeg"),
     **dict.fromkeys(_HTJ2K, "pylibjpeg"),
 }
+# pydicom refuses 12-bit JPEG Extended to GDCM, which reads the process from the stream and decodes all of them.
+_DECODED_AS = {uid.JPEGExtended12Bit: uid.JPEGLossless}
 NATIVE = {
     uid.ImplicitVRLittleEndian,
     uid.ExplicitVRLittleEndian,
@@ -137,7 +139,7 @@ def _compressed(pixels: bytes, syntax: uid.UID, image: Layout) -> tuple[NDArray[
     precision = _checked_precision(stream, syntax, image)
     plugin = PLUGINS[syntax]
     try:
-        frame, facts = get_decoder(syntax).as_buffer(
+        frame, facts = get_decoder(_DECODED_AS.get(syntax, syntax)).as_buffer(
             pixels,
             index=0,
             decoding_plugin=plugin,
