@@ -53,10 +53,14 @@ def test_codes_are_whole_or_absent_and_unique() -> None:
         assert re.fullmatch(pattern, finding.code or "")
         assert finding.code_meaning
     assert len({f.code for f in coded}) == len(coded)
-    assert all(f.code_scheme is None and f.code_meaning is None for f in VOCABULARY.values() if f.code is None)
+    assert all(
+        f.code_scheme is None and f.code_meaning is None for f in VOCABULARY.values() if f.code is None
+    )
 
 
-@pytest.mark.parametrize("finding", [f for f in VOCABULARY.values() if f.code_scheme == "SCT"], ids=lambda f: f.name)
+@pytest.mark.parametrize(
+    "finding", [f for f in VOCABULARY.values() if f.code_scheme == "SCT"], ids=lambda f: f.name
+)
 def test_a_snomed_code_has_a_right_check_digit(finding: object) -> None:
     """SNOMED CT identifiers end in a Verhoeff check digit (Release File Specification 5.5): a slip of one digit fails."""
     assert _verhoeff(finding.code) == 0  # type: ignore[attr-defined]

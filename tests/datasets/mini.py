@@ -1,4 +1,4 @@
-"""A tiny fabricated copy of every dataset's layout: `MINI[source](folder)` writes it and says what to expect."""
+"""A tiny fabricated copy of every dataset: `MINI[source](folder)` writes it and says what to expect."""
 
 from __future__ import annotations
 

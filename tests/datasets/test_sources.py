@@ -47,7 +47,12 @@ def test_every_film_can_be_prepared(name: str, tmp_path: Path) -> None:
     expected = MINI[name](tmp_path / name)
     manifest = registry.load(name, expected.root, **expected.options)
     store = pixel_store.build(
-        manifest, Preparation(size=(16, 16)), tmp_path / "s", masks=bool(expected.masks), workers=0, progress=False
+        manifest,
+        Preparation(size=(16, 16)),
+        tmp_path / "s",
+        masks=bool(expected.masks),
+        workers=0,
+        progress=False,
     )
     assert store.image_ids == manifest.image_ids
     if store.masks is not None:
