@@ -50,9 +50,13 @@ def phantom(seed: int = 0, height: int = 512, width: int = 448, lesions: int = 0
     for _ in range(lesions):
         cy, cx = inside[rng.integers(len(inside))]
         radius = rng.uniform(0.02, 0.045) * width
-        disc = (np.arange(width)[None] + 0.5 - cx) ** 2 + (np.arange(height)[:, None] + 0.5 - cy) ** 2 <= radius**2
+        disc = (np.arange(width)[None] + 0.5 - cx) ** 2 + (
+            np.arange(height)[:, None] + 0.5 - cy
+        ) ** 2 <= radius**2
         pixels[disc] += 0.3
         boxes.append([cx - radius, cy - radius, cx + radius, cy + radius])
 
     pixels = cv2.GaussianBlur(pixels, (0, 0), 1.2) + rng.normal(0, 0.012, pixels.shape).astype(np.float32)
-    return Phantom(np.clip(pixels, 0, 1).astype(np.float32), lungs, np.array(boxes, np.float64).reshape(-1, 4))
+    return Phantom(
+        np.clip(pixels, 0, 1).astype(np.float32), lungs, np.array(boxes, np.float64).reshape(-1, 4)
+    )

@@ -72,7 +72,9 @@ class MissingExtraError(HilumError):
 
     @classmethod
     def named(cls, extra: str, feature: str) -> MissingExtraError:
-        return cls(f"{feature} needs the extra '{extra}'", mend=f"Install it with: pip install 'hilum[{extra}]'")
+        return cls(
+            f"{feature} needs the extra '{extra}'", mend=f"Install it with: pip install 'hilum[{extra}]'"
+        )
 
 
 def one_line(text: str) -> str:

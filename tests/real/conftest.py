@@ -10,7 +10,9 @@ import pytest
 
 def data_root() -> Path:
     """HILUM_DATA, else ../shared/data beside the project's root."""
-    return Path(os.environ.get("HILUM_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data")
+    return Path(
+        os.environ.get("HILUM_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,11 @@ class Bundle(nn.Module):
     """
 
     def __init__(
-        self, info: Info, model: Model, patients: NDArray[np.uint32] | None = None, recipe: bytes | None = None
+        self,
+        info: Info,
+        model: Model,
+        patients: NDArray[np.uint32] | None = None,
+        recipe: bytes | None = None,
     ) -> None:
         super().__init__()
         self.info = info
@@ -104,9 +108,13 @@ def load(path: str | Path) -> Bundle:
     except (SafetensorError, ValueError, OverflowError) as error:
         raise BundleError(f"its weights cannot be read ({error})", path=place) from error
     wanted = model.state_dict()
-    unlike = {k for k in wanted if k not in tensors or tensors[k].shape != wanted[k].shape} ^ (set(tensors) - set(wanted))
+    unlike = {k for k in wanted if k not in tensors or tensors[k].shape != wanted[k].shape} ^ (
+        set(tensors) - set(wanted)
+    )
     if unlike:
-        raise BundleError(f"its weights do not fit its model ({len(unlike)} tensors, such as {min(unlike)})", path=place)
+        raise BundleError(
+            f"its weights do not fit its model ({len(unlike)} tensors, such as {min(unlike)})", path=place
+        )
     model.load_state_dict({k: v.to(wanted[k].dtype) for k, v in tensors.items()})
     known = np.frombuffer(members.get(PATIENTS, b""), "<u4")
     return Bundle(info, model, known, members.get(RECIPE))
@@ -128,7 +136,9 @@ def save(bundle: Bundle, path: str | Path) -> Path:
     }
     if bundle.recipe is not None:
         members[RECIPE] = bundle.recipe
-    info = bundle.info.model_copy(update={"files": {k: files.digest(v) for k, v in members.items()}, "digest": ""})
+    info = bundle.info.model_copy(
+        update={"files": {k: files.digest(v) for k, v in members.items()}, "digest": ""}
+    )
     info = info.model_copy(update={"digest": _digest(info)})
     bundle.info = info
     members[INFO] = (json.dumps(info.model_dump(mode="json"), indent=2, allow_nan=False) + "\n").encode()
@@ -138,16 +148,22 @@ def save(bundle: Bundle, path: str | Path) -> Path:
 def _verified(place: Path) -> tuple[Info, dict[str, bytes]]:
     members = files.read(place)
     if INFO not in members:
-        raise BundleError("this is not a bundle: it holds no bundle.json", path=place, mend="See: hilum bundle show")
+        raise BundleError(
+            "this is not a bundle: it holds no bundle.json", path=place, mend="See: hilum bundle show"
+        )
     try:
         raw = json.loads(members[INFO])
         if isinstance(raw, dict) and raw.get("format", 1) != 1:
-            raise BundleError(f"it is of format {raw['format']}, newer than this Hilum", path=place, mend="Upgrade Hilum")
+            raise BundleError(
+                f"it is of format {raw['format']}, newer than this Hilum", path=place, mend="Upgrade Hilum"
+            )
         info = Info.model_validate(raw)
     except (ValueError, ValidationError, RecursionError) as error:
         raise BundleError(f"its bundle.json is not valid: {error}", path=place) from error
     if info.digest != _digest(info):
-        raise BundleError("its bundle.json was altered: the checksum is wrong", path=place, mend="Get the bundle again")
+        raise BundleError(
+            "its bundle.json was altered: the checksum is wrong", path=place, mend="Get the bundle again"
+        )
     for name in (WEIGHTS, CARD):
         if name not in info.files:
             raise BundleError(f"its bundle.json lists no {name}", path=place)
@@ -157,7 +173,9 @@ def _verified(place: Path) -> tuple[Info, dict[str, bytes]]:
         if name not in members:
             raise BundleError(f"{name} is missing", path=place, mend="Get the bundle again")
         if files.digest(members[name]) != expected:
-            raise BundleError(f"{name} was altered: the checksum is wrong", path=place, mend="Get the bundle again")
+            raise BundleError(
+                f"{name} was altered: the checksum is wrong", path=place, mend="Get the bundle again"
+            )
     return info, members
 
 

@@ -50,7 +50,9 @@ def interval(estimate: Mapping[str, Any]) -> str:
     value, low, high = estimate["value"], estimate.get("low"), estimate.get("high")
     if value is None:
         return "–"
-    return f"{value:.3f}" + (f" ({low:.3f}–{high:.3f})" if low is not None and high is not None else " (no interval)")
+    return f"{value:.3f}" + (
+        f" ({low:.3f}–{high:.3f})" if low is not None and high is not None else " (no interval)"
+    )
 
 
 def _section(title: str, body: str) -> str:
@@ -71,8 +73,13 @@ def _ages(info: Info) -> str:
 def _made_from(info: Info) -> str:
     made = info.provenance
     lines = [f"Data: {', '.join(made.data)}", f"Licence of the weights: {made.licence}"]
-    lines += [f"{part}: {made.films[part]} films of {made.patients.get(part, 0)} patients" for part in made.films]
-    lines += [f"Split: {made.split}, SHA-256 `{made.split_digest[:16]}`", f"Recipe: SHA-256 `{made.recipe_digest[:16]}`"]
+    lines += [
+        f"{part}: {made.films[part]} films of {made.patients.get(part, 0)} patients" for part in made.films
+    ]
+    lines += [
+        f"Split: {made.split}, SHA-256 `{made.split_digest[:16]}`",
+        f"Recipe: SHA-256 `{made.recipe_digest[:16]}`",
+    ]
     lines += [f"Started from: {made.start}"] if made.start else []
     lines += [f"Made by Hilum {made.hilum} on {made.created}"]
     return _bullets(lines)

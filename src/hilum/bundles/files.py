@@ -36,7 +36,9 @@ def locate(path: str | Path) -> Path:
     if str(path) in builtin_names():
         return builtin_folder() / str(path)
     raise BundleError(
-        "there is no such bundle", path=path, mend=f"Give a path, or a built-in: {', '.join(builtin_names()) or 'none'}"
+        "there is no such bundle",
+        path=path,
+        mend=f"Give a path, or a built-in: {', '.join(builtin_names()) or 'none'}",
     )
 
 
@@ -62,8 +64,16 @@ def read(place: Path) -> dict[str, bytes]:
                     raise BundleError(f"its member {name} is compressed or too large", path=place)
                 found[name] = archive.read(entry)
             return found
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError) as error:  # the last: it asks for a password
-        raise BundleError(f"it cannot be unpacked ({str(error) or 'it ends too early'})", path=place) from error
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        ValueError,
+        EOFError,
+        RuntimeError,
+    ) as error:  # the last: it asks for a password
+        raise BundleError(
+            f"it cannot be unpacked ({str(error) or 'it ends too early'})", path=place
+        ) from error
 
 
 def write(place: Path, members: dict[str, bytes]) -> Path:

@@ -23,7 +23,9 @@ def list_builtin() -> None:
     table = Table("name", "version", "title", "task", "outputs", "licence")
     for name in builtin_names():
         info = verify(name)
-        table.add_row(name, info.version, info.title, info.task, str(len(info.labels)), info.provenance.licence)
+        table.add_row(
+            name, info.version, info.title, info.task, str(len(info.labels)), info.provenance.licence
+        )
     Console().print(table)
 
 
@@ -58,4 +60,6 @@ def verify(bundle: str = typer.Argument(..., help="A built-in's name, a folder o
     from hilum.bundles import verify as check
 
     info = check(bundle)
-    typer.echo(f"{info.name} {info.version}: {len(info.files) + 1} files are as they were written ({info.digest[:16]})")
+    typer.echo(
+        f"{info.name} {info.version}: {len(info.files) + 1} files are as they were written ({info.digest[:16]})"
+    )

@@ -11,8 +11,12 @@ def evaluate(
     bundle: str = typer.Argument(..., help="A built-in's name, a folder or a .hilum file."),
     manifest: Path = typer.Argument(..., help="A manifest (see: hilum data prepare)."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder for metrics, tables, plots and predictions."),
-    split: str | None = typer.Option(None, help="Only films of this part of the manifest's split, such as test."),
-    where: str | None = typer.Option(None, help="Only films that meet this SQL condition, such as \"view = 'PA'\"."),
+    split: str | None = typer.Option(
+        None, help="Only films of this part of the manifest's split, such as test."
+    ),
+    where: str | None = typer.Option(
+        None, help="Only films that meet this SQL condition, such as \"view = 'PA'\"."
+    ),
     name: str | None = typer.Option(None, help="What to call this evaluation; default the manifest's name."),
     record: bool = typer.Option(False, help="Write the result into the bundle and its card."),
 ) -> None:

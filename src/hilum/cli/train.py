@@ -10,8 +10,12 @@ import typer
 
 def train(
     recipe: Path = typer.Argument(..., help="A recipe (YAML)."),
-    changes: list[str] = typer.Argument(None, metavar="[key=value]...", help="Change single values by dotted path."),
-    out: Path | None = typer.Option(None, "--out", "-o", help="The run's folder; default runs/<recipe's name>."),
+    changes: list[str] = typer.Argument(
+        None, metavar="[key=value]...", help="Change single values by dotted path."
+    ),
+    out: Path | None = typer.Option(
+        None, "--out", "-o", help="The run's folder; default runs/<recipe's name>."
+    ),
     tensorboard: bool = typer.Option(False, help="Write the curves for TensorBoard too."),
 ) -> None:
     """Train a model by a recipe; the run ends in a bundle.

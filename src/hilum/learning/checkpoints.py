@@ -37,7 +37,9 @@ class SafetensorsIO(CheckpointIO):
         save_file(tensors, work, {_HEADER: tree})
         work.replace(path)
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
         return read(path)
 
     def remove_checkpoint(self, path: Any) -> None:
@@ -51,7 +53,9 @@ def read(path: str | Path) -> dict[str, Any]:
             tree = json.loads(file.metadata()[_HEADER])
             return _unpack(tree, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"this checkpoint cannot be read ({error})", path=path, mend="Delete it and train again") from error
+        raise CheckpointError(
+            f"this checkpoint cannot be read ({error})", path=path, mend="Delete it and train again"
+        ) from error
 
 
 def _pack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:

@@ -110,19 +110,29 @@ def _labelled(bundle: Bundle, films: Manifest) -> Manifest:
     truth = _truth(bundle, films)
     known = truth >= 0 if truth.ndim == 1 else ~np.isnan(truth).all(1)
     if not known.any():
-        raise ManifestError("none of these films has a label that the bundle gives", mend=f"It gives: {', '.join(bundle.labels)}")
+        raise ManifestError(
+            "none of these films has a label that the bundle gives",
+            mend=f"It gives: {', '.join(bundle.labels)}",
+        )
     if not known.all():
-        logger.warning("%d of %d films have no label that the bundle gives and are left out", (~known).sum(), len(films))
+        logger.warning(
+            "%d of %d films have no label that the bundle gives and are left out", (~known).sum(), len(films)
+        )
     return films.filter(pl.Series(known))
 
 
 def _logits(bundle: Bundle, films: Manifest) -> tuple[Manifest, NDArray[np.float32], list[str]]:
     """Logits of every readable film, and the faults of the others."""
-    found, failures, waiting, good = [], [], [], []
+    found: list[NDArray[np.float32]] = []
+    failures: list[str] = []
+    waiting: list[torch.Tensor] = []
+    good: list[bool] = []
 
     def infer() -> None:
         with torch.inference_mode():
-            found.append(bundle(torch.cat(waiting).contiguous(memory_format=torch.channels_last)).float().numpy())
+            found.append(
+                bundle(torch.cat(waiting).contiguous(memory_format=torch.channels_last)).float().numpy()
+            )
         waiting.clear()
 
     bundle.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -145,7 +155,9 @@ def _logits(bundle: Bundle, films: Manifest) -> tuple[Manifest, NDArray[np.float
 def _readable(films: Manifest) -> tuple[Manifest, list[str]]:
     """Films that have a mask and a file; a mask that cannot be read is an error, for it is the truth."""
     if "mask" not in films.table.columns:
-        raise ManifestError("these films have no masks", mend="Evaluate a segmenter on a manifest with a mask column")
+        raise ManifestError(
+            "these films have no masks", mend="Evaluate a segmenter on a manifest with a mask column"
+        )
     failures, good = [], []
     for path, mask in zip(films.paths(), films.table["mask"], strict=True):
         fault = "no mask" if mask is None else None if path.is_file() else "no such file"
@@ -154,7 +166,9 @@ def _readable(films: Manifest) -> tuple[Manifest, list[str]]:
     return films.filter(pl.Series(good)), failures
 
 
-def _masks(bundle: Bundle, films: Manifest) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]]:
+def _masks(
+    bundle: Bundle, films: Manifest
+) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]]:
     """(truth, found, ignored) of each film on the film's own grid."""
     table = films.table
     steps = bundle.info.preparation

@@ -15,11 +15,17 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """BCE over known targets; `targets` in [0, 1] (soft ones allowed) or NaN, any shape equal to `logits`."""
-    return _mean_known(F.binary_cross_entropy_with_logits(logits, targets.nan_to_num(), reduction="none"), targets)
+    return _mean_known(
+        F.binary_cross_entropy_with_logits(logits, targets.nan_to_num(), reduction="none"), targets
+    )
 
 
 def binary_focal(
-    logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0, negatives: Literal["complement", "same"] = "complement"
+    logits: Tensor,
+    targets: Tensor,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    negatives: Literal["complement", "same"] = "complement",
 ) -> Tensor:
     """Focal loss, Lin 2017 equation 5: `-alpha_t (1 - p_t)^gamma log p_t`.
 

@@ -114,7 +114,9 @@ def gather(recipe: Recipe) -> Material:
     sides = [_part(recipe, seen.filter(split=side), store, side) for side in ("train", "validation")]
     for side, part in zip(("train", "validation"), sides, strict=True):
         if not len(part.manifest):
-            raise RecipeError(f"the split leaves no film for {side}", mend="Change data.split or data.learn_from")
+            raise RecipeError(
+                f"the split leaves no film for {side}", mend="Change data.split or data.learn_from"
+            )
         logger.info("%s: %d films of %d patients", side, len(part.manifest), patients_in(part.manifest))
     return Material(store, sides[0], sides[1], parts, manifest)
 
@@ -143,7 +145,9 @@ def truth_of(manifest: Manifest, task: str, labels: tuple[str, ...]) -> Targets:
     names, values = manifest.labels()
     lacking = [name for name in labels if name not in names]
     if lacking:
-        raise RecipeError(f"the films have no label {', '.join(lacking)}", mend=f"They have: {', '.join(names)}")
+        raise RecipeError(
+            f"the films have no label {', '.join(lacking)}", mend=f"They have: {', '.join(names)}"
+        )
     return values[:, [names.index(name) for name in labels]]
 
 
@@ -163,7 +167,9 @@ def where(manifest: Manifest, condition: str | None, field: str) -> Manifest:
     try:
         return manifest.filter(pl.sql_expr(condition))
     except pl.exceptions.PolarsError as error:
-        raise RecipeError(f"data.{field}: {error}", mend="Write a condition such as: view = 'PA' AND age >= 18") from error
+        raise RecipeError(
+            f"data.{field}: {error}", mend="Write a condition such as: view = 'PA' AND age >= 18"
+        ) from error
 
 
 def _store(manifest: Manifest, preparation: Preparation, data: Data, masks: bool) -> pixel_store.PixelStore:
@@ -194,7 +200,9 @@ def _auxiliary(manifest: Manifest, name: str) -> NDArray[np.float32]:
     if not colon:
         return np.asarray(truth_of(manifest, "multilabel", (name,)), np.float32)[:, 0]
     if column not in ("sex", "view", "age"):
-        raise RecipeError(f"auxiliary label {name!r}: there is no such fact", mend="Use sex:F, view:AP or age:50")
+        raise RecipeError(
+            f"auxiliary label {name!r}: there is no such fact", mend="Use sex:F, view:AP or age:50"
+        )
     fact = pl.col("age") >= float(value) if column == "age" else pl.col(column) == value
     return manifest.table.select(fact.cast(pl.Float32).fill_null(float("nan"))).to_series().to_numpy()
 
@@ -208,12 +216,18 @@ def taught(manifest: Manifest, data: Data, truth: NDArray[np.float32]) -> NDArra
     names, probabilities = manifest.teacher()
     lacking = [name for name in data.labels if name not in names]
     if lacking:
-        raise RecipeError(f"the teacher says nothing of {', '.join(lacking)}", mend="Give the source a `teacher` option")
-    p = np.clip(probabilities[:, [names.index(name) for name in data.labels]], 1e-5, 1 - 1e-5).astype(np.float64)
+        raise RecipeError(
+            f"the teacher says nothing of {', '.join(lacking)}", mend="Give the source a `teacher` option"
+        )
+    p = np.clip(probabilities[:, [names.index(name) for name in data.labels]], 1e-5, 1 - 1e-5).astype(
+        np.float64
+    )
     logits = np.log(p / (1 - p))
     seen = ~np.isnan(logits).any(1)
     calibrated = fit_platt(truth[seen], logits[seen]).apply(logits[seen])
     targets = truth.copy()
     targets[seen] = data.teacher * calibrated + (1 - data.teacher) * truth[seen]
-    logger.info("a teacher's probabilities take part in the targets of %d of %d films", int(seen.sum()), len(seen))
+    logger.info(
+        "a teacher's probabilities take part in the targets of %d of %d films", int(seen.sum()), len(seen)
+    )
     return targets

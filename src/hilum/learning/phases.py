@@ -10,7 +10,13 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    ModelCheckpoint,
+    RichProgressBar,
+    TQDMProgressBar,
+)
 
 from hilum.datasets.batches import Batches
 from hilum.learning import checkpoints
@@ -24,7 +30,9 @@ from hilum.models import Model
 logger = logging.getLogger(__name__)
 
 
-def run_phase(model: Model, recipe: Recipe, number: int, material: Material, folder: Path, history: History) -> None:
+def run_phase(
+    model: Model, recipe: Recipe, number: int, material: Material, folder: Path, history: History
+) -> None:
     """Train phase `number` in `folder/<number>-<name>` and leave its best weights in `model`.
 
     A phase that was finished before only loads its weights; one that was killed goes on after its last whole epoch.
@@ -39,7 +47,9 @@ def run_phase(model: Model, recipe: Recipe, number: int, material: Material, fol
     model.load_state_dict(_weights(best, averaged=phase.average > 0))
 
 
-def _fit(model: Model, recipe: Recipe, number: int, material: Material, place: Path, history: History) -> Path:
+def _fit(
+    model: Model, recipe: Recipe, number: int, material: Material, place: Path, history: History
+) -> Path:
     phase = recipe.phases[number]
     seed = recipe.seed + 1_009 * number
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are not ours to give
@@ -81,13 +91,19 @@ def _feed(material: Material, part: Part, phase: Phase, seed: int, learn: bool) 
     part = part.only(phase.where) if learn else part
     size = phase.batch if learn else 2 * phase.batch
     masks = part.targets is None
-    return Feed(Batches(material.store, part.rows, part.targets, size, seed, shuffle=learn, drop_last=learn, masks=masks))
+    return Feed(
+        Batches(
+            material.store, part.rows, part.targets, size, seed, shuffle=learn, drop_last=learn, masks=masks
+        )
+    )
 
 
 def _stopping(phase: Phase) -> list[Callback]:
     if phase.patience is None:
         return []
-    return [EarlyStopping("validation/score", mode="max", patience=phase.patience, check_on_train_epoch_end=True)]
+    return [
+        EarlyStopping("validation/score", mode="max", patience=phase.patience, check_on_train_epoch_end=True)
+    ]
 
 
 def _progress() -> list[Callback]:
@@ -122,4 +138,3 @@ def _weights(path: Path, averaged: bool) -> dict[str, torch.Tensor]:
     prefix = "average.module." if averaged else "model."
     state = checkpoints.read(path)["state_dict"]
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-

@@ -150,7 +150,7 @@ class Recipe(Section):
     preparation: Preparation
     model: ModelChoice = ModelChoice()
     loss: AnyLoss = BinaryCrossEntropy()
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation = Field(default_factory=Augmentation)
     phases: tuple[Phase, ...] = Field(min_length=1)
     choices: Choices = Choices()
     bundle: Result
@@ -178,7 +178,9 @@ class Recipe(Section):
         return hashlib.sha256(content.encode()).hexdigest()
 
     def as_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(
+            self.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True
+        )
 
 
 def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
@@ -187,7 +189,9 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise RecipeError("there is no recipe here", path=path, mend="Give the path of a YAML file") from error
+        raise RecipeError(
+            "there is no recipe here", path=path, mend="Give the path of a YAML file"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"this is not YAML: {error}", path=path) from error
     if not isinstance(content, dict):
@@ -199,7 +203,9 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the recipe"
-        raise RecipeError(f"{field}: {first['msg']}", path=path, mend="See docs/train.md for every field") from error
+        raise RecipeError(
+            f"{field}: {first['msg']}", path=path, mend="See docs/train.md for every field"
+        ) from error
 
 
 def expand(text: str) -> Path:

@@ -28,7 +28,9 @@ logger = logging.getLogger(__name__)
 SHOWN = ("auc", "average_precision", "sensitivity", "specificity", "f1", "ece")
 
 
-def predict_store(bundle: Bundle, images: NDArray[Any], rows: NDArray[np.int64], batch: int = 32) -> NDArray[np.float32]:
+def predict_store(
+    bundle: Bundle, images: NDArray[Any], rows: NDArray[np.int64], batch: int = 32
+) -> NDArray[np.float32]:
     """Logits of stored films: (n, labels), or (n, labels, h, w) of a segmenter."""
     bundle.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     found = []
@@ -67,7 +69,9 @@ def measure_classifier(
             "subgroups": [_subgroup(part.as_dict()) for part in parts],
         },
     }
-    _write_json(folder / "metrics.json", {**summary.as_dict(), "subgroups": [part.as_dict() for part in parts]})
+    _write_json(
+        folder / "metrics.json", {**summary.as_dict(), "subgroups": [part.as_dict() for part in parts]}
+    )
     return result
 
 
@@ -85,9 +89,13 @@ def measure_segmenter(
     ]
     summary = summarise_overlap(scores, patient_keys(manifest), unit=unit)
     table = manifest.table.select("image_id", "patient")
-    pl.concat([table, pl.DataFrame([vars(score) for score in scores])], how="horizontal").write_csv(folder / "films.csv")
+    pl.concat([table, pl.DataFrame([vars(score) for score in scores])], how="horizontal").write_csv(
+        folder / "films.csv"
+    )
     _write_json(folder / "metrics.json", summary.as_dict())
-    facts = {_plain(row["metric"]): {k: row[k] for k in ("value", "low", "high", "n")} for row in summary.table()}
+    facts = {
+        _plain(row["metric"]): {k: row[k] for k in ("value", "low", "high", "n")} for row in summary.table()
+    }
     note = (
         f"{summary.films} films of {summary.patients} patients; means over patients, intervals are 95 %, by patient;"
         f" distances in {unit}s."
@@ -106,10 +114,13 @@ def _plain(name: str) -> str:
 
 def _subgroup(part: dict[str, Any]) -> dict[str, Any]:
     shown = {name: part[name] for name in ("attribute", "value", "films", "patients")}
-    return shown | {"macro AUC": {k: part["macro_auc"][k] for k in ("value", "low", "high")}, "note": part["macro_auc"]["note"]}
+    return shown | {
+        "macro AUC": {k: part["macro_auc"][k] for k in ("value", "low", "high")},
+        "note": part["macro_auc"]["note"],
+    }
 
 
-def _columns(manifest: Manifest) -> dict[str, list[str | None]]:
+def _columns(manifest: Manifest) -> dict[str, list[Any]]:
     """Sex, age band, view and source of each film, None where unknown; only those that tell films apart."""
     table = manifest.table
     columns = {name: table[name].to_list() for name in ("sex", "view", "source")}
@@ -118,7 +129,12 @@ def _columns(manifest: Manifest) -> dict[str, list[str | None]]:
 
 
 def _write_predictions(
-    path: Path, manifest: Manifest, names: Sequence[str], logits: ArrayLike, scores: ArrayLike, truth: ArrayLike
+    path: Path,
+    manifest: Manifest,
+    names: Sequence[str],
+    logits: ArrayLike,
+    scores: ArrayLike,
+    truth: ArrayLike,
 ) -> None:
     columns = {}
     for kind, values in (("logit", logits), ("probability", scores), ("truth", truth)):
@@ -129,7 +145,13 @@ def _write_predictions(
 
 
 def _draw(
-    folder: Path, bundle: Bundle, names: Sequence[str], truth: NDArray[Any], logits: NDArray[Any], scores: NDArray[Any], summary: Summary
+    folder: Path,
+    bundle: Bundle,
+    names: Sequence[str],
+    truth: NDArray[Any],
+    logits: NDArray[Any],
+    scores: NDArray[Any],
+    summary: Summary,
 ) -> None:
     plots.plot_roc(truth, scores, folder / "roc.png", names)
     plots.plot_precision_recall(truth, scores, folder / "precision-recall.png", names)

@@ -26,7 +26,7 @@ from hilum.learning.history import History
 from hilum.learning.phases import run_phase
 from hilum.learning.recipe import Recipe
 from hilum.learning.results import measure_classifier, measure_segmenter, predict_store
-from hilum.models import Model, build
+from hilum.models import Classifier, Model, build
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,10 @@ def train(recipe: Recipe, folder: str | Path, tensorboard: bool = False) -> Path
     _claim(folder, recipe)
     stuff = material.gather(recipe)
     (folder / "split.json").write_text(
-        json.dumps({"digest": stuff.split.digest, "counts": stuff.split.counts, **dict(stuff.split.choices)}, indent=2)
+        json.dumps(
+            {"digest": stuff.split.digest, "counts": stuff.split.counts, **dict(stuff.split.choices)},
+            indent=2,
+        )
     )
     torch.manual_seed(recipe.seed)
     model = build_model(recipe)
@@ -64,7 +67,11 @@ def build_model(recipe: Recipe) -> Model:
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in choice.options.items()}
     model = build(choice.name, outputs=outputs, pretrained=pretrained, channels=steps.channels, **options)
     if model.mean != steps.mean or model.std != steps.std:
-        logger.info("the preparation's mean and std are not those that the backbone was made for: %s, %s", model.mean, model.std)
+        logger.info(
+            "the preparation's mean and std are not those that the backbone was made for: %s, %s",
+            model.mean,
+            model.std,
+        )
     return model
 
 
@@ -78,8 +85,12 @@ def conclude(recipe: Recipe, model: Model, stuff: material.Material, folder: Pat
     name = "validation (chose calibration and thresholds)"
     if recipe.task == "segment":
         masks = np.asarray(stuff.store.masks)[rows]
-        found = ((mask == 1, logit.max(0) > 0, mask == IGNORE) for mask, logit in zip(masks, logits, strict=True))
-        result = measure_segmenter(found, stuff.validation.manifest, folder / "validation", unit="prepared pixel")
+        found = (
+            (mask == 1, logit.max(0) > 0, mask == IGNORE) for mask, logit in zip(masks, logits, strict=True)
+        )
+        result = measure_segmenter(
+            found, stuff.validation.manifest, folder / "validation", unit="prepared pixel"
+        )
     else:
         truth = np.asarray(stuff.validation.truth)
         bundle.info = _chosen(bundle.info, recipe, truth, logits)
@@ -90,7 +101,7 @@ def conclude(recipe: Recipe, model: Model, stuff: material.Material, folder: Pat
 
 def without_auxiliary(model: Model, recipe: Recipe) -> Model:
     """The model without the outputs that were learnt beside, which a bundle does not carry."""
-    linear = model.linear_head() if hasattr(model, "linear_head") else None
+    linear = model.linear_head() if isinstance(model, Classifier) else None
     if linear is None:
         raise RecipeError("auxiliary labels need a model with one linear layer for a head")
     keep = len(recipe.data.labels)
@@ -110,7 +121,11 @@ def _chosen(info: Info, recipe: Recipe, truth: NDArray[Any], logits: NDArray[np.
     cuts = choose_thresholds(truth, calibration.apply(logits), recipe.choices.threshold)
     labels = []
     for label, cut in zip(info.labels, cuts, strict=True):
-        value = None if np.isnan(cut.value) else Cut(value=min(1.0, cut.value), rule=cut.rule, note=cut.note or None)
+        value = (
+            None
+            if np.isnan(cut.value)
+            else Cut(value=min(1.0, cut.value), rule=cut.rule, note=cut.note or None)
+        )
         labels.append(label.model_copy(update={"threshold": value}))
     return info.model_copy(update={"labels": tuple(labels)})
 
@@ -134,7 +149,9 @@ def _info(recipe: Recipe, stuff: material.Material) -> Info:
         version=says.version,
         title=says.title,
         task=recipe.task,
-        model=Architecture(name=recipe.model.name, options={**recipe.model.options, "channels": recipe.preparation.channels}),
+        model=Architecture(
+            name=recipe.model.name, options={**recipe.model.options, "channels": recipe.preparation.channels}
+        ),
         preparation=recipe.preparation,
         labels=tuple(_label(name) for name in names),
         group=recipe.name if recipe.task == "multiclass" else None,
@@ -162,7 +179,9 @@ def _label(name: str) -> Label:
         return Label(name=name)
     code = None
     if finding.code is not None:
-        code = Code(scheme=finding.code_scheme or "", value=finding.code, meaning=finding.code_meaning or finding.name)
+        code = Code(
+            scheme=finding.code_scheme or "", value=finding.code, meaning=finding.code_meaning or finding.name
+        )
     return Label(name=name, code=code, outside_lungs=finding.outside_lungs)
 
 
@@ -178,6 +197,8 @@ def _claim(folder: Path, recipe: Recipe) -> None:
     note = folder / "recipe.json"
     written = json.dumps({"digest": recipe.digest, "recipe": recipe.model_dump(mode="json")}, indent=2)
     if note.is_file() and json.loads(note.read_text())["digest"] != recipe.digest:
-        raise RecipeError("this folder holds a run of another recipe", path=folder, mend="Choose another folder with --out")
+        raise RecipeError(
+            "this folder holds a run of another recipe", path=folder, mend="Choose another folder with --out"
+        )
     note.write_text(written)
     (folder / "recipe.yaml").write_text(recipe.as_yaml())

@@ -24,7 +24,7 @@ class Model(nn.Module, ABC):
     """
 
     channels: int
-    input_size: tuple[int, int]
+    input_size: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
 

@@ -43,7 +43,9 @@ def build(name: str, /, **options: Any) -> Model:
     """
     _import_all()
     if name not in _builders:
-        raise RecipeError(f"there is no model {name!r}", mend=f"Choose one of: {', '.join(sorted(_builders))}")
+        raise RecipeError(
+            f"there is no model {name!r}", mend=f"Choose one of: {', '.join(sorted(_builders))}"
+        )
     try:
         return _builders[name](**options)
     except TypeError as error:

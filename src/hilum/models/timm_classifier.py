@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import timm
 from torch import Tensor, nn
@@ -34,9 +34,11 @@ class TimmClassifier(Classifier):
         super().__init__()
         if not timm.is_model(name):
             close = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:8])
-            raise RecipeError(f"timm has no model {name!r}", mend=f"Some that it has: {close}" if close else None)
+            raise RecipeError(
+                f"timm has no model {name!r}", mend=f"Some that it has: {close}" if close else None
+            )
         download = pretrained == "imagenet"
-        self.backbone = _create(name, download, channels, size)
+        self.backbone: Any = _create(name, download, channels, size)
         if pretrained is not None and not download:
             load_pretrained(self.backbone, pretrained)
         config = timm.data.resolve_model_data_config(self.backbone)
@@ -52,7 +54,10 @@ class TimmClassifier(Classifier):
             grid = self.backbone.patch_embed.dynamic_feat_size(images.shape[-2:])
             patches = features[:, self.backbone.num_prefix_tokens :]
             return patches.transpose(1, 2).reshape(len(images), -1, *grid)
-        if features.shape[-1] == self.backbone.num_features and features.shape[1] != self.backbone.num_features:
+        if (
+            features.shape[-1] == self.backbone.num_features
+            and features.shape[1] != self.backbone.num_features
+        ):
             return features.permute(0, 3, 1, 2)  # channels last, as Swin gives
         return features
 
@@ -62,14 +67,13 @@ class TimmClassifier(Classifier):
 
 def _create(name: str, download: bool, channels: int, size: tuple[int, int] | None) -> nn.Module:
     """The backbone without its classifier. timm takes `img_size` only for models built for one size."""
-    options: dict[str, object] = {"pretrained": download, "num_classes": 0, "in_chans": channels}
+    options: dict[str, Any] = {"pretrained": download, "num_classes": 0, "in_chans": channels}
     if size is not None and "img_size" in _arguments(name):
         options["img_size"] = tuple(size)
-    return cast(nn.Module, timm.create_model(name, **options))
+    return timm.create_model(name, **options)
 
 
 def _arguments(name: str) -> set[str]:
     """`img_size` is taken by models with a fixed input size only, which timm says in their config."""
     config = timm.get_pretrained_cfg(name)
     return {"img_size"} if config is not None and config.fixed_input_size else set()
-

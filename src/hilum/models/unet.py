@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -34,7 +35,9 @@ class UNet(Segmenter):
     ) -> None:
         super().__init__()
         download = pretrained == "imagenet"
-        self.encoder = timm.create_model(encoder, pretrained=download, features_only=True, in_chans=channels)
+        self.encoder: Any = timm.create_model(
+            encoder, pretrained=download, features_only=True, in_chans=channels
+        )
         if pretrained is not None and not download:
             load_pretrained(self.encoder, pretrained)
         config = timm.data.resolve_model_data_config(self.encoder)

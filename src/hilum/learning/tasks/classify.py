@@ -15,7 +15,7 @@ class MultiLabel(Task):
     """Targets (n, labels) float in [0, 1], NaN where unknown. Score: mean AUC over the labels that are not auxiliary."""
 
     def augment(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        images = self.augmentation.draw(len(images), images.shape[-2:], generator).images(images)
+        images = self.draw(images, generator).images(images)
         return mixed(images, targets, self.phase.mixup, generator)
 
     def score(self, logits: Tensor, targets: Tensor) -> float:
@@ -28,7 +28,7 @@ class MultiClass(Task):
     """Targets (n,) class numbers, -1 where unknown. Score: mean one-against-rest AUC."""
 
     def augment(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        return self.augmentation.draw(len(images), images.shape[-2:], generator).images(images), targets
+        return self.draw(images, generator).images(images), targets
 
     def score(self, logits: Tensor, targets: Tensor) -> float:
         known = targets >= 0

@@ -13,7 +13,7 @@ class Segment(Task):
     """Targets uint8 (n, h, w): 1 inside, 0 outside, 255 left out. Score: mean Dice over films."""
 
     def augment(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        change = self.augmentation.draw(len(images), images.shape[-2:], generator)
+        change = self.draw(images, generator)
         return change.images(images), as_target(change.masks(targets))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from hilum.datasets.augment import Augmentation
+from hilum.datasets.augment import Augmentation, Change
 from hilum.images.preparation import Preparation
+from hilum.learning.feed import Feed
 from hilum.learning.losses import Loss
 from hilum.learning.recipe import Phase
 from hilum.models import Classifier, Model, Segmenter
@@ -29,7 +30,13 @@ class Task(L.LightningModule):
     kept_outputs = 0
 
     def __init__(
-        self, model: Model, preparation: Preparation, phase: Phase, loss: Loss, augmentation: Augmentation, seed: int
+        self,
+        model: Model,
+        preparation: Preparation,
+        phase: Phase,
+        loss: Loss,
+        augmentation: Augmentation,
+        seed: int,
     ) -> None:
         super().__init__()
         self.model = model
@@ -37,6 +44,10 @@ class Task(L.LightningModule):
         self.augmentation, self.seed = augmentation, seed
         self.average = _averaged(model, phase.average)
         self._seen: list[tuple[Tensor, Tensor]] = []
+
+    def draw(self, images: Tensor, generator: torch.Generator) -> Change:
+        """A chance augmentation for each image of a batch (n, h, w)."""
+        return self.augmentation.draw(len(images), (images.shape[-2], images.shape[-1]), generator)
 
     @abstractmethod
     def augment(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -58,7 +69,7 @@ class Task(L.LightningModule):
         torch.manual_seed(self.seed * 100_003 + self.current_epoch)
         self._generator = torch.Generator().manual_seed(self.seed * 100_003 + self.current_epoch)
         feed = self.trainer.train_dataloader
-        if hasattr(feed, "set_epoch"):
+        if isinstance(feed, Feed):
             feed.set_epoch(self.current_epoch)
         self._set_modes()
 
@@ -94,7 +105,9 @@ class Task(L.LightningModule):
         rest = [p for p in self.model.parameters() if id(p) not in known]
         groups = _decay_groups(rest, self.phase.rate, self.phase.weight_decay)
         if self.phase.train == "all":
-            groups += _decay_groups(encoder, self.phase.encoder_rate or self.phase.rate, self.phase.weight_decay)
+            groups += _decay_groups(
+                encoder, self.phase.encoder_rate or self.phase.rate, self.phase.weight_decay
+            )
         else:
             for p in encoder:
                 p.requires_grad_(False)
@@ -143,4 +156,7 @@ def _decay_groups(parameters: list[nn.Parameter], rate: float, decay: float) -> 
     """Weights decay; biases and normalisation do not."""
     weights = [p for p in parameters if p.ndim > 1]
     others = [p for p in parameters if p.ndim <= 1]
-    return [{"params": weights, "lr": rate, "weight_decay": decay}, {"params": others, "lr": rate, "weight_decay": 0.0}]
+    return [
+        {"params": weights, "lr": rate, "weight_decay": decay},
+        {"params": others, "lr": rate, "weight_decay": 0.0},
+    ]
