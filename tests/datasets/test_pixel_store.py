@@ -101,7 +101,7 @@ def test_a_store_is_held_to_what_it_was_built_from(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="a store of another preparation"):
         build(manifest, other, tmp_path / "s", workers=0, progress=False)
     moved = Manifest(manifest.table.with_columns(path=pl.lit("0.png")), root=tmp_path)
-    with pytest.raises(DataError, match="film '1' was read from '1.png', not from '0.png'"):
+    with pytest.raises(DataError, match=r"film '1' was read from '1\.png', not from '0\.png'"):
         PixelStore.open(tmp_path / "s", manifest=moved)
     with pytest.raises(DataError, match="a store of another manifest"):
         build(moved, SMALL, tmp_path / "s", workers=0, progress=False)
@@ -135,7 +135,8 @@ from hilum.images.preparation import Preparation
 if __name__ == "__main__":
     pixel_store._FLUSH_EVERY = 4
     manifest = Manifest.load(sys.argv[1])
-    pixel_store.build(manifest, Preparation(size=(24, 24)), sys.argv[2], workers=int(sys.argv[3]), progress=False)
+    wanted = Preparation(size=(24, 24))
+    pixel_store.build(manifest, wanted, sys.argv[2], workers=int(sys.argv[3]), progress=False)
 """
 
 

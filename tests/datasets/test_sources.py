@@ -80,7 +80,7 @@ def test_what_a_source_says_of_itself(name: str) -> None:
 def test_an_unknown_source_and_an_unknown_option_name_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Did you mean nih14"):
         registry.load("nih", tmp_path)
-    with pytest.raises(DataError, match="no option 'size'.*Its options: teacher"):
+    with pytest.raises(DataError, match=r"no option 'size'.*Its options: teacher"):
         registry.load("nih14", tmp_path, size=3)
     with pytest.raises(DataError, match="option 'val' of source 'kermany'"):
         registry.load("kermany", tmp_path, val="test")

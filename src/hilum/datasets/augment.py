@@ -82,12 +82,11 @@ class Change:
 
     def images(self, images: torch.Tensor) -> torch.Tensor:
         """Films float in [0, 1], (n, h, w) or (n, 1, h, w), to the same; what comes from outside is black."""
-        return self._tones(self._resampled(images, "bilinear"))
+        return self._tones(self._resampled(images, nearest=False))
 
     def masks(self, masks: torch.Tensor, outside: int = 0) -> torch.Tensor:
-        """Masks of integers (n, h, w) to the same, by nearest neighbour; `outside` comes from outside."""
-        moved = self._resampled(masks.float() - outside, "nearest") + outside
-        return moved.to(masks.dtype)
+        """Masks uint8 (n, h, w) to the same, by nearest neighbour; `outside` comes from outside."""
+        return self._resampled(masks, nearest=True, outside=outside)
 
     def boxes(
         self, boxes: list[torch.Tensor], *, visible: float = 0.1
@@ -117,16 +116,39 @@ class Change:
             out.append((clipped[kept], kept))
         return out
 
-    def _resampled(self, images: torch.Tensor, mode: str) -> torch.Tensor:
+    def _resampled(self, images: torch.Tensor, *, nearest: bool, outside: float = 0.0) -> torch.Tensor:
         import torch
-        from torch.nn import functional
 
         if tuple(images.shape[-2:]) != self.size or len(images) != len(self.matrix):
             raise ValueError(f"drawn for {len(self.matrix)} films of {self.size}, got {tuple(images.shape)}")
-        batch = images if images.ndim == 4 else images[:, None]
-        grid = functional.affine_grid(self._theta().to(batch), list(batch.shape), align_corners=False)
-        moved = functional.grid_sample(batch, grid, mode=mode, padding_mode="zeros", align_corners=False)
-        return moved if images.ndim == 4 else torch.squeeze(moved, 1)
+        batch = images.reshape(len(images), *self.size)
+        resample = self._by_opencv if images.device.type == "cpu" else self._by_torch
+        return torch.reshape(resample(batch, nearest, outside), images.shape)
+
+    def _by_opencv(self, batch: torch.Tensor, nearest: bool, outside: float) -> torch.Tensor:
+        """(n, h, w) on the CPU, where this takes a tenth of the time of `grid_sample` for the same values."""
+        import cv2
+        import numpy as np
+        import torch
+
+        centres = self.matrix.double().numpy()  # OpenCV counts from the middle of the first pixel
+        centres = np.concatenate([centres[:, :, :2], centres @ [[0.5], [0.5], [1]] - 0.5], -1)
+        flags = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
+        source = batch.contiguous().numpy()
+        out = np.empty_like(source)
+        for film, matrix, moved in zip(source, centres, out, strict=True):
+            cv2.warpAffine(film, matrix, self.size[::-1], dst=moved, flags=flags, borderValue=outside)
+        return torch.from_numpy(out)
+
+    def _by_torch(self, batch: torch.Tensor, nearest: bool, outside: float) -> torch.Tensor:
+        """(n, h, w) on any device."""
+        from torch.nn import functional
+
+        films = batch[:, None].float() - outside
+        grid = functional.affine_grid(self._theta().to(films), list(films.shape), align_corners=False)
+        mode = "nearest" if nearest else "bilinear"
+        moved = functional.grid_sample(films, grid, mode=mode, padding_mode="zeros", align_corners=False)
+        return (moved[:, 0] + outside).to(batch.dtype)
 
     def _theta(self) -> torch.Tensor:
         """(n, 2, 3) that torch's `affine_grid` wants: changed film to source, both in [-1, 1]."""
