@@ -163,10 +163,11 @@ class Change:
         return torch.cat([linear, offset[..., None]], -1)
 
     def _tones(self, images: torch.Tensor) -> torch.Tensor:
+        """Gamma, then contrast about the mean, then brightness; in place, on films that are already a copy."""
         shape = (-1, *([1] * (images.ndim - 1)))
         gamma, contrast, brightness = (
             t.to(images).view(shape) for t in (self.gamma, self.contrast, self.brightness)
         )
-        toned = images.clamp(0, 1).pow(gamma)
+        toned = images.clamp_(0, 1).pow_(gamma)
         mean = toned.mean(dim=(-2, -1), keepdim=True)
         return toned.sub_(mean).mul_(contrast).add_(mean + brightness).clamp_(0, 1)

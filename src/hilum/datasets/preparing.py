@@ -106,18 +106,26 @@ def canonical_mask(mask: NDArray[np.uint8], value: int | None, ignore: int | Non
     return out
 
 
-def _prepared_mask(task: Task, preparation: Preparation, size: tuple[int, int]) -> NDArray[np.uint8]:
+def read_mask(path: str | Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The mask (h, w) as its file has it; ReadError where it cannot be read or is not of its film's `size`."""
     import cv2
 
-    if not task.mask:
-        return np.full(preparation.size, IGNORE, np.uint8)
-    encoded = np.fromfile(task.mask, np.uint8)  # cv2.imread does not raise, and warns on stderr
+    try:
+        encoded = np.fromfile(path, np.uint8)  # cv2.imread does not raise, and warns on stderr
+    except OSError as fault:
+        raise ReadError(f"the mask cannot be opened: {fault.strerror}", path=path) from fault
     mask = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE) if encoded.size else None
     if mask is None:
-        raise ReadError("not a readable mask", path=task.mask)
+        raise ReadError("not a readable mask", path=path)
     if mask.shape != size:
-        raise ReadError(f"the mask is {mask.shape} pixels, its film {size}", path=task.mask)
-    return preparation.mask(canonical_mask(mask.astype(np.uint8), task.mask_value, task.mask_ignore))
+        raise ReadError(f"the mask is {mask.shape} pixels, its film {size}", path=path)
+    return mask.astype(np.uint8)
+
+
+def _prepared_mask(task: Task, preparation: Preparation, size: tuple[int, int]) -> NDArray[np.uint8]:
+    if not task.mask:
+        return np.full(preparation.size, IGNORE, np.uint8)
+    return preparation.mask(canonical_mask(read_mask(task.mask, size), task.mask_value, task.mask_ignore))
 
 
 def _open_maps(folder: Path) -> tuple[NDArray, NDArray | None]:
