@@ -105,7 +105,7 @@ def _outputs(info: Info) -> str:
                 "output": label.name,
                 "code": f"{label.code.scheme} {label.code.value}" if label.code else None,
                 "threshold": cut.value if cut else None,
-                "chosen for": f"{cut.rule}{'; ' + cut.note if cut.note else ''}" if cut else None,
+                "chosen for": cut.note or cut.rule if cut else None,
             }
         )
     calibrated = f"Probabilities are calibrated by {info.calibration.kind}.\n\n" if info.calibration else ""

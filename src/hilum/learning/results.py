@@ -17,8 +17,8 @@ from hilum.bundles import Bundle
 from hilum.datasets.manifest import Manifest
 from hilum.evaluation import plots
 from hilum.evaluation.calibration import Calibration
-from hilum.evaluation.overlap import OverlapScores, overlap_scores, summarise_overlap
-from hilum.evaluation.subgroups import age_bands, subgroup_table
+from hilum.evaluation.overlap import OverlapScores, summarise_overlap
+from hilum.evaluation.subgroups import Subgroup, age_bands, subgroup_table
 from hilum.evaluation.summary import Summary, multiclass_summary, multilabel_summary
 from hilum.learning.material import patient_keys
 from hilum.learning.progress import tracked
@@ -66,7 +66,7 @@ def measure_classifier(
         "facts": {_plain(k): v.as_dict() for k, v in summary.overall.items() if not k.startswith("micro")},
         "tables": {
             "per output": [_row(label) for label in summary.as_dict()["labels"]],
-            "subgroups": [_subgroup(part.as_dict()) for part in parts],
+            "subgroups": [_subgroup(part.as_dict()) for part in parts if _shown(part)],
         },
     }
     _write_json(
@@ -76,17 +76,13 @@ def measure_classifier(
 
 
 def measure_segmenter(
-    masks: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]] | Any,
-    manifest: Manifest,
-    folder: Path,
-    unit: str,
+    scores: Sequence[OverlapScores], manifest: Manifest, folder: Path, unit: str
 ) -> dict[str, Any]:
-    """`masks`: an iterable of (truth, found, ignored), a film each in the manifest's order; lengths in `unit`."""
+    """Write `films.csv` and `metrics.json` to `folder`; return the card's section.
+
+    `scores`: a film each, in the manifest's order; lengths in `unit`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    scores: list[OverlapScores] = [
-        overlap_scores(truth, found, ignore=ignored)
-        for truth, found, ignored in tracked(masks, "measuring", total=len(manifest))
-    ]
     summary = summarise_overlap(scores, patient_keys(manifest), unit=unit)
     table = manifest.table.select("image_id", "patient")
     pl.concat([table, pl.DataFrame([vars(score) for score in scores])], how="horizontal").write_csv(
@@ -118,6 +114,11 @@ def _subgroup(part: dict[str, Any]) -> dict[str, Any]:
         "macro AUC": {k: part["macro_auc"][k] for k in ("value", "low", "high")},
         "note": part["macro_auc"]["note"],
     }
+
+
+def _shown(part: Subgroup) -> bool:
+    """Every single attribute; of pairs only those with films enough (metrics.json holds all)."""
+    return "&" not in part.attribute or part.macro_auc.defined
 
 
 def _columns(manifest: Manifest) -> dict[str, list[Any]]:
