@@ -89,6 +89,12 @@ class Report:
     boxes: tuple[BoxResult, ...] = ()
     seconds: float = 0.0
 
+    def _repr_html_(self) -> str:
+        """The report's page, in a notebook."""
+        from hilum.analysis.render import notebook_html
+
+        return notebook_html(self)
+
     def as_dict(self, files: dict[str, str] | None = None) -> dict[str, Any]:
         """The report as JSON-able data. `files`: names of pictures written beside it, by `heatmap:<bundle>:<finding>`,
         `lungs:mask`, `lungs:left`, `lungs:right`, `overlay`."""

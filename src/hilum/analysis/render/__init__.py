@@ -1,4 +1,4 @@
-"""Reports on disk: JSON for machines, a self-contained HTML page for people, pictures for both, an index of every call."""
+"""Reports: JSON for machines, a self-contained page for people, pictures for both, an index of each call."""
 
 from hilum.analysis.render.files import safe_name
 from hilum.analysis.render.index import write_index

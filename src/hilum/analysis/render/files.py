@@ -1,4 +1,4 @@
-"""Names that stay inside the folder they are meant for, whole files or none, and JSON that every parser reads."""
+"""Names that stay inside their folder, files that are whole or absent, and JSON that every parser reads."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ LONGEST = 120  # bytes of a name's part; file systems take 255 for all of it
 
 
 def safe_name(name: str) -> str:
-    """`name` as part of a file name: letters, digits, `.`, `_`, `-` and single spaces, no leading dot, 120 bytes at most.
+    """`name` as part of a file name: letters, digits, `.`, `_`, `-`, single spaces, no leading dot, at most 120 bytes.
 
     A name that had to change carries eight hex digits of its own SHA-256, so that two names never become one.
     """
     kept = re.sub(r"[^\w.\- ]|\s(?=\s)", "_", name).lstrip(". ").rstrip(". ")
     kept = kept.encode("utf-8", "ignore")[:LONGEST].decode("utf-8", "ignore")
-    if kept == name:
+    if kept and kept == name:
         return name
     mark = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{kept or 'film'}-{mark}"
 
 
 def slug(name: str) -> str:
-    """A finding's or bundle's name in lower case with hyphens: `Pleural Thickening` is `pleural-thickening`."""
+    """A finding's or bundle's name in lower case and hyphens: `Pleural Thickening` is `pleural-thickening`."""
     return safe_name(re.sub(r"[\s_\-]+", "-", name.strip()).casefold())
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write beside `path`, then move into place, so that a reader or a kill meets the old file or the new, never half."""
+    """Write beside `path`, then move into place: a reader or a kill meets the old file or the new, never half."""
     work = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         work.write_bytes(content)

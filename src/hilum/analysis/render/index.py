@@ -1,4 +1,4 @@
-"""The index of a call: every film and every failure, for machines (`index.json`) and for people (`index.html`)."""
+"""The index of a call: every film and every failure, for machines (`index.json`) and people (`index.html`)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from urllib.parse import quote
 from hilum import __version__
 from hilum.analysis.render.files import as_json, write_whole
 from hilum.analysis.render.page import render
-from hilum.analysis.render.pictures import NOTHING_FOUND
 from hilum.bundles.card import RESEARCH_USE
 from hilum.errors import HilumError
 
 TITLES = {
-    "positive": "Finding",
-    "negative": "No finding",
+    "positive": "Flagged",
+    "negative": "Not flagged",
     "unanalysable": "Not analysed",
     "failed": "Failed",
 }
@@ -29,9 +28,9 @@ def write_index(
 ) -> Path:
     """Write `index.json` and `index.html` into the folder `out`; returns the page's path.
 
-    `entries`: one a film analysed, with `file`, `report`, `html`, `png` (names in `out`, or None), `analysable`, `reason`,
-    `positive` (names of findings), `warnings` (their number) and, if any, `classes` (group to its most probable class).
-    `failures`: `file`, `fault`, `mend`. `elapsed`: seconds.
+    `entries`: one a film analysed, with `file`, `report`, `html`, `png` (names in `out`, or None), `analysable`,
+    `reason`, `positive` (names of findings) and `warnings` (their texts). `failures`: `file`, `fault`, `mend`.
+    `elapsed`: seconds.
     Raises HilumError for a folder that cannot be written.
     """
     rows = [_failed(f) for f in failures] + [_row(e) for e in entries]
@@ -60,27 +59,26 @@ def write_index(
         write_whole(out / "index.html", page.encode("utf-8"))
     except OSError as error:
         raise HilumError(
-            f"the index cannot be written ({error.strerror or error})", path=out, mend="Check space and permissions."
+            f"the index cannot be written ({error.strerror or error})",
+            path=out,
+            mend="Check space and permissions.",
         ) from error
     return out / "index.html"
 
 
 def _row(entry: Mapping[str, Any]) -> dict[str, Any]:
-    found = [str(name) for name in entry["positive"]]
-    classes = entry.get("classes") or {}
-    found += [f"{group}: {name} most probable" for group, name in classes.items() if name not in NOTHING_FOUND]
     if not entry["analysable"]:
         state, result = "unanalysable", str(entry["reason"] or "no reason given")
-    elif found:
-        state, result = "positive", ", ".join(found)
+    elif entry["positive"]:
+        state, result = "positive", ", ".join(map(str, entry["positive"]))
     else:
         state, result = "negative", "nothing above its threshold"
     return {
         "file": str(entry["file"]),
         "state": state,
         "result": result,
-        "more": "",
-        "warnings": entry["warnings"],
+        "more": " ".join(map(str, entry["warnings"])),
+        "warnings": len(entry["warnings"]),
         "html": _link(entry["html"]),
         "png": _link(entry["png"]),
         "json": _link(entry["report"]),

@@ -1,4 +1,4 @@
-"""The report as one self-contained HTML page: no network, no foreign script, everything from a file escaped."""
+"""The report as one self-contained HTML page: no network, no foreign script, all text from files escaped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOTEBOOK_SIDE = 1000  # pixels; every cell's output is stored in the notebook
 
 
 def report_html(report: Report, side: int = pictures.DISPLAY_SIDE) -> str:
-    """The page. `side`: pixels of the film's long side at most. Reads well without JavaScript and on paper, too."""
+    """The page, which also reads without JavaScript and on paper. `side`: the film's long side in pixels, at most."""
     return render(
         "report.html",
         styles=("base.css", "report.css"),
@@ -46,7 +46,7 @@ def report_html(report: Report, side: int = pictures.DISPLAY_SIDE) -> str:
 
 
 def notebook_html(report: Report) -> str:
-    """The page in a frame of its own, for a notebook's output cell: its styles and scripts reach nothing outside."""
+    """The page in a frame of its own, for a notebook's cell: its styles and scripts reach nothing outside."""
     page = html.escape(report_html(report, NOTEBOOK_SIDE), quote=True)
     return (
         f'<iframe srcdoc="{page}" sandbox="allow-scripts" title="Hilum report" width="100%" height="900" '
@@ -55,17 +55,17 @@ def notebook_html(report: Report) -> str:
 
 
 def render(template: str, styles: Iterable[str], scripts: Iterable[str], **values: Any) -> str:
-    """A template with the named parts inlined. The policy allows exactly these parts, by SHA-256, and nothing else:
-    an injected script or style would not run even if it escaped the escaping."""
+    """A template with the named parts inlined. The policy allows these parts, by SHA-256, and nothing else: an
+    injected script or style would not run even if it escaped the escaping."""
     css = [_part(name) for name in styles]
     js = [_part(name) for name in scripts]
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hashes(css)}; script-src {_hashes(js)}; "
         "base-uri 'none'; form-action 'none'"
     )
-    text = _environment().get_template(template).render(
-        styles=css, scripts=js, policy=policy, version=__version__, research_use=RESEARCH_USE, words=words, **values
-    )
+    fixed = {"version": __version__, "research_use": RESEARCH_USE, "words": words}
+    page = _environment().get_template(template)
+    text = page.render(styles=css, scripts=js, policy=policy, **fixed, **values)
     # A file's name may hold bytes that are no text; they show as escapes.
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -83,7 +83,8 @@ def _environment() -> Environment:
 
 @cache
 def _part(name: str) -> Markup:
-    return Markup(resources.files("hilum.analysis.render").joinpath("templates", name).read_text(encoding="utf-8"))
+    folder = resources.files("hilum.analysis.render").joinpath("templates")
+    return Markup(folder.joinpath(name).read_text(encoding="utf-8"))
 
 
 def _hashes(parts: list[Markup]) -> str:
@@ -105,7 +106,7 @@ def _sections(report: Report) -> list[dict[str, Any]]:
     sections = []
     for bundle, group in keys:
         rows = [f for f in report.findings if (f.bundle, f.group) == (bundle, group)]
-        rows.sort(key=lambda f: (f.positive, pictures.standing(f)), reverse=True)
+        rows.sort(key=lambda f: (f.positive, words.standing(f)), reverse=True)
         sections.append(
             {
                 "title": titles.get(bundle, bundle),
@@ -119,8 +120,8 @@ def _sections(report: Report) -> list[dict[str, Any]]:
 
 def _method(rows: list[FindingResult]) -> str:
     """Where the rows' intervals come from."""
-    names = dict.fromkeys(words.METHODS.get(f.method, f.method) for f in rows)
-    return f"Intervals by {', '.join(names)}." if any(f.interval for f in rows) else "No uncertainty was estimated."
+    names = dict.fromkeys(words.METHODS.get(f.method, f.method) for f in rows if f.interval)
+    return f"Intervals by {', '.join(names)}." if names else "No uncertainty was estimated."
 
 
 def _row(f: FindingResult) -> dict[str, Any]:

@@ -1,16 +1,18 @@
-"""What of a report is a picture, as arrays and encoded bytes: masks, heatmaps, outlines, and the film itself."""
+"""What of a report is a picture, as arrays and encoded bytes: masks, heatmaps, outlines, the film itself."""
 
 from __future__ import annotations
 
 import base64
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from hilum.analysis.heatmaps import heatmap_on_film
+from hilum.analysis.render.words import standing
 from hilum.analysis.report import FindingResult, Report
 
 Grey = NDArray[np.uint8]
@@ -22,20 +24,14 @@ NOTHING_FOUND = ("Normal", "No Finding")
 
 
 def shown(report: Report) -> list[FindingResult]:
-    """The findings whose heat speaks for the film: the positive ones, most above their threshold first; where there is
-    none, the one that comes nearest to its own."""
+    """The findings whose heat speaks for the film: the positive ones, most above their threshold first; where
+    there is none, the one that comes nearest to its own."""
     mapped = [f for f in report.findings if f.heatmap is not None and f.name not in NOTHING_FOUND]
     ranked = sorted(mapped, key=standing, reverse=True)
     return [f for f in ranked if f.positive] or ranked[:1]
 
 
-def standing(finding: FindingResult) -> float:
-    """How the probability stands to its threshold, for sorting: their ratio; within a group the probability itself,
-    which 1 would divide."""
-    return finding.probability / max(finding.threshold if finding.threshold is not None else 1.0, 1e-6)
-
-
-def fitted(image: NDArray, side: int) -> NDArray:
+def fitted(image: NDArray[Any], side: int) -> NDArray[Any]:
     """The image with its long side at most `side` pixels, averaged over area; never enlarged."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
@@ -45,7 +41,7 @@ def fitted(image: NDArray, side: int) -> NDArray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def to_grey(values: NDArray[np.floating]) -> Grey:
+def to_grey(values: NDArray[Any]) -> Grey:
     """Values in [0, 1] as uint8, 0 to 255; what is not a number is 0."""
     return np.rint(np.clip(np.nan_to_num(values, posinf=1.0), 0, 1) * 255).astype(np.uint8)
 
@@ -56,29 +52,29 @@ def mask_png(mask: NDArray[np.uint8]) -> bytes:
 
 
 def heat_png(heat: NDArray[np.float32], size: tuple[int, int]) -> bytes:
-    """A heatmap as 8-bit greyscale PNG on the film's grid, `size` (height, width): value / 255 is the map's own value, for
-    machines to read."""
+    """A heatmap as 8-bit greyscale PNG on the film's grid, `size` (height, width), for machines to read: value / 255
+    is the map's own value."""
     return png(to_grey(heatmap_on_film(heat, size)))
 
 
 def heat_layer(heat: NDArray[np.float32], side: int = HEAT_SIDE) -> NDArray[np.uint8]:
-    """A heatmap as RGBA (h, w, 4), coloured by `inferno` (perceptually even, told apart without red-green vision) and
-    clear where it is low."""
+    """A heatmap as RGBA (h, w, 4), coloured by `inferno` (perceptually even, readable without red-green vision)
+    and clear where it is low."""
     level = to_grey(fitted(heat, side))
     bgr = cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)
     alpha = np.clip((level / 255 - CLEAR) / (SOLID - CLEAR), 0, 1)
     return np.dstack([bgr[..., ::-1], to_grey(alpha)])
 
 
-def colour_scale(steps: int = 128) -> NDArray[np.uint8]:
+def colour_scale(steps: int = 128) -> NDArray[Any]:
     """The colours of `heat_layer` from low to high, RGB (1, steps, 3)."""
     return cv2.applyColorMap(np.linspace(0, 255, steps).astype(np.uint8)[None], cv2.COLORMAP_INFERNO)[
         ..., ::-1
     ]
 
 
-def contours(mask: NDArray[np.uint8], tolerance: float = 1.0) -> list[NDArray[np.int32]]:
-    """Closed outlines (n, 2) as x, y in pixels, simplified within `tolerance` pixels; specks under 0.05 % left out."""
+def contours(mask: NDArray[Any], tolerance: float = 1.0) -> list[NDArray[Any]]:
+    """Closed outlines (n, 2) as x, y in pixels, simplified within `tolerance` pixels; no specks under 0.05 %."""
     found, _ = cv2.findContours((mask > 0).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     large = [c for c in found if cv2.contourArea(c) >= 5e-4 * mask.size]
     return [cv2.approxPolyDP(c, tolerance, True)[:, 0] for c in large]
@@ -90,19 +86,19 @@ def svg_path(mask: NDArray[np.uint8]) -> str:
     return " ".join("M" + "L".join(f"{x} {y}" for x, y in c) + "Z" for c in contours(mask, tolerance))
 
 
-def png(image: NDArray[np.uint8]) -> bytes:
+def png(image: NDArray[Any]) -> bytes:
     """Greyscale, RGB or RGBA as PNG."""
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR if image.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
     return _encode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 3])
 
 
-def jpeg(image: NDArray[np.uint8]) -> bytes:
+def jpeg(image: NDArray[Any]) -> bytes:
     """RGB as JPEG, for the picture that stands in where no script runs."""
     return _encode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 86])
 
 
-def _encode(kind: str, image: NDArray[np.uint8], options: list[int]) -> bytes:
+def _encode(kind: str, image: NDArray[Any], options: list[int]) -> bytes:
     done, data = cv2.imencode(kind, np.ascontiguousarray(image), options)
     if not done:
         raise ValueError(f"cannot encode a picture of shape {image.shape} as {kind}")
@@ -125,11 +121,11 @@ class PackedFilm:
 
 
 def pack_film(film: NDArray[np.float32], bits: int | None, side: int = DISPLAY_SIDE) -> PackedFilm:
-    """The film's true greyscale for window and level in a browser: 12 bits a pixel, or 8 where the file had no more.
+    """The film's true greyscale for window and level in a browser: 12 bits a pixel, or 8 where the file has no more.
 
-    Not a PNG: browsers decode those to 8 bits, and some alter what a script reads back from a canvas. Each pixel is
-    foretold by the mean of its upper and left neighbours (rounded down), the rest folded to non-negative, low bytes then high
-    bytes, deflated. A 1,600 px film takes about 2 MB; nothing is lost at the depth given.
+    Not a PNG: browsers decode those to 8 bits, and some alter what a script reads back from a canvas. Each pixel
+    is foretold by the mean of its upper and left neighbours (rounded down), the rest folded to non-negative, low
+    bytes then high bytes, deflated. A 1,600 px film takes about 2 MB; nothing is lost at the depth given.
     """
     depth = 8 if bits is not None and bits <= 8 else 12
     small = np.clip(np.nan_to_num(fitted(film, side)), 0, 1)
@@ -141,7 +137,7 @@ def pack_film(film: NDArray[np.float32], bits: int | None, side: int = DISPLAY_S
     rest = values - foretold
     folded = (rest << 1) ^ (rest >> 31)
     planes = (folded & 255).astype(np.uint8).tobytes() + (folded >> 8).astype(np.uint8).tobytes()
-    # Runs and Huffman codes alone: the rest is noise, in which a search for repeats finds nothing but takes twice as long.
+    # Runs and Huffman codes alone: the rest is noise, where a search for repeats takes twice as long and finds none.
     packer = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
     data = packer.compress(planes) + packer.flush()
     return PackedFilm(values.shape[1], values.shape[0], depth, base64.b64encode(data).decode("ascii"))

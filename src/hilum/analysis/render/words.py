@@ -7,7 +7,6 @@ import math
 from hilum.analysis.report import FindingResult, Report
 
 METHODS = {
-    "none": "no uncertainty estimate",
     "mc_dropout": "MC dropout",
     "ensemble": "ensemble",
     "mc_dropout+ensemble": "MC dropout and ensemble",
@@ -18,7 +17,7 @@ CAVEAT = "A heatmap shows what the model used, not where disease is."
 
 
 def percent(value: float | None) -> str:
-    """A share as a percentage without its sign: `71`, `3.4` under ten, `<0.1`, `>99.9`; `–` where there is no number."""
+    """A share as a percentage without its sign: `71`, `3.4` under ten, `<0.1`, `>99.9`; `–` for no number."""
     if value is None or not math.isfinite(value):
         return "–"
     if value < 0.001:
@@ -40,36 +39,51 @@ def verdict(finding: FindingResult) -> str:
     return "above" if finding.positive else "below"
 
 
-def method(finding: FindingResult) -> str:
-    """How sure the model is of itself, and by which method that was estimated."""
-    name = METHODS.get(finding.method, finding.method)
-    return name if finding.std is None else f"SD {percent(finding.std)}, {name}"
-
-
 def lung_share(finding: FindingResult) -> str:
     """Where the heat lies, with what that means for this finding; empty where it was not measured."""
     share = finding.lung_share
     if share is None or not math.isfinite(share):
         return ""
-    text = f"{share * 100:.0f} % of the heat in the lungs"
-    return f"{text} (lies partly outside them by nature)" if finding.outside_lungs else text
+    text = f"{share * 100:.0f} % in lungs"
+    return f"{text}, may lie outside" if finding.outside_lungs else text
 
 
 def strays(finding: FindingResult) -> bool:
-    """Does most of the heat lie outside the lungs, though the finding should not?"""
-    return finding.lung_share is not None and finding.lung_share < 0.5 and not finding.outside_lungs
+    """Was it called positive on heat that lies mostly outside the lungs, where the finding cannot be?"""
+    return (
+        finding.positive
+        and finding.lung_share is not None
+        and finding.lung_share < 0.5
+        and not finding.outside_lungs
+    )
 
 
-def summary(report: Report) -> str:
-    """One sentence over the findings that have thresholds."""
-    judged = [f for f in report.findings if f.threshold is not None]
-    above = sorted((f for f in judged if f.positive), key=lambda f: -f.probability)
+def standing(finding: FindingResult) -> float:
+    """How the probability stands to its threshold, for sorting: their ratio; within a group the probability."""
+    return finding.probability / max(finding.threshold if finding.threshold is not None else 1.0, 1e-6)
+
+
+def counts(report: Report) -> list[str]:
+    """How many of the findings that have thresholds are above them; empty where none has one."""
+    judged = [f for f in report.findings if f.group is None]
+    above = sum(f.positive for f in judged)
     if not judged:
-        return ""
+        return []
     if not above:
-        return f"None of {len(judged)} findings above its threshold. This does not exclude disease."
-    names = list(dict.fromkeys(f.name for f in above))
-    return f"{len(above)} of {len(judged)} findings above threshold: {', '.join(names)}."
+        return [f"None of {len(judged)} findings above its threshold"]
+    return [f"{above} of {len(judged)} findings above threshold"]
+
+
+def summary(report: Report) -> list[str]:
+    """A sentence over the findings that have thresholds, and one a group."""
+    above = [f for f in report.findings if f.positive and f.group is None]
+    names = ", ".join(dict.fromkeys(f.name for f in sorted(above, key=standing, reverse=True)))
+    ending = f": {names}." if above else ". This does not exclude disease."
+    classes = [f for f in report.findings if f.positive and f.group is not None]
+    return [count + ending for count in counts(report)] + [
+        f"{(f.group or '').capitalize()}: most probably {f.name}, {percent(f.probability)} %."
+        for f in classes
+    ]
 
 
 def age(years: float | None) -> str | None:

@@ -1,4 +1,4 @@
-"""A report as files in a folder: `<stem>.json`, `<stem>.html`, `<stem>.png` and the masks and heatmaps beside it."""
+"""A report as files in a folder: `<stem>.json`, `<stem>.html`, `<stem>.png`, masks and heatmaps beside them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ FORMATS = ("json", "html", "png")
 def write_report(report: Report, out: Path, stem: str, formats: tuple[str, ...] = FORMATS) -> dict[str, str]:
     """Write one film's report into the folder `out`; returns the names written, without their folder.
 
-    Keys: `json`, `html`, `overlay`, and for the pictures those that `Report.as_dict` takes (`lungs:mask`, `lungs:left`,
-    `lungs:right`, `heatmap:<bundle>:<finding>`). `png` writes the overlay, the lung masks (8-bit grey, 0 or 255) and heatmaps
-    (8-bit grey, value / 255), both on the film's own grid. Heatmaps are written for the findings that are positive (but `Normal`),
-    or for the one nearest its threshold where none is; the page holds those of all findings. `stem` is made safe by
-    `safe_name`. Every file appears whole or not at all; the JSON comes last and names only what exists.
+    Keys: `json`, `html`, `overlay`, and for the pictures those that `Report.as_dict` takes (`lungs:mask`,
+    `lungs:left`, `lungs:right`, `heatmap:<bundle>:<finding>`). `png` writes the overlay, the lung masks (8-bit grey,
+    0 or 255) and heatmaps (8-bit grey, value / 255), both on the film's own grid. Heatmaps are written for the
+    positive findings (not for `Normal`), or for the one nearest its threshold where none is; the page holds those of
+    all findings. `stem` is made safe by `safe_name`. Every file appears whole or not at all; the JSON comes last and
+    names only what exists.
 
     Raises HilumError for an unknown format or a folder that cannot be written.
     """
