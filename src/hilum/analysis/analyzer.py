@@ -79,7 +79,7 @@ class Analyzer:
         if quality.analysable and self.segmenters:
             used.append(self.segmenters[0])
             lungs = segment_lungs(self.segmenters[0], film)
-            quality = assess(film, lungs=lungs.mask)
+            quality = assess(film, lungs.right + 2 * lungs.left)
         notices = [*film.notices, *quality.notices]
         findings: list[FindingResult] = []
         if quality.analysable:

@@ -75,7 +75,7 @@ def analyze_all(
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown or not formats:
         raise HilumError(f"there is no report format {unknown}", mend=f"Choose from: {', '.join(FORMATS)}")
-    started = time.time()
+    started = time.perf_counter()
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -91,8 +91,9 @@ def analyze_all(
         for index, outcome in run_each(make, work, max(1, jobs), timeout):
             done[index] = outcome
             if isinstance(outcome, Failed):
-                logger.warning("%s: %s", one_line(str(work[index].path)), outcome.fault)
-                logger.debug("%s", outcome.trace)
+                logger.info("%s: %s", one_line(str(work[index].path)), outcome.fault)  # the index tells the caller
+                for line in (outcome.trace or "").splitlines():
+                    logger.error("%s", line)
             if progress is not None:
                 progress(len(done), len(work))
     finally:  # an interrupted call still has an index of what it did
@@ -100,8 +101,8 @@ def analyze_all(
         failures = missing + [
             _failure(work[i].path, done[i]) for i in sorted(done) if isinstance(done[i], Failed)
         ]
-        seconds = time.time() - started
-        index_page = write_index(entries, failures, out, started, seconds)
+        seconds = time.perf_counter() - started
+        index_page = write_index(entries, failures, out, seconds)
     return Summary(index_page, entries, failures, seconds)
 
 
@@ -195,6 +196,7 @@ def _worker(
 
 def _analyze_one(analyzer: Any, out: Path, formats: Formats, job: Job) -> dict[str, Any]:
     from hilum.analysis.render import write_report
+    from hilum.analysis.render.pictures import NOTHING_FOUND
 
     report = analyzer.analyze(job.path)
     names = write_report(report, out, job.stem, formats)
@@ -205,8 +207,7 @@ def _analyze_one(analyzer: Any, out: Path, formats: Formats, job: Job) -> dict[s
         "png": names.get("overlay"),
         "analysable": report.analysable,
         "reason": report.reason,
-        "positive": [f.name for f in report.findings if f.positive and f.group is None],
-        "classes": {f.group: f.name for f in report.findings if f.positive and f.group is not None},
-        "warnings": len(report.warnings),
+        "positive": [f.name for f in report.findings if f.positive and f.name not in NOTHING_FOUND],
+        "warnings": [notice.text for notice in report.warnings],
         "seconds": round(report.seconds, 4),
     }

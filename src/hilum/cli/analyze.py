@@ -85,13 +85,13 @@ def _show(summary: Any) -> None:
     console = Console()
     table = Table("Film", "Above threshold", "Warnings", box=None, pad_edge=False)
     for entry in summary.entries[:ROWS]:
-        table.add_row(escape(Path(entry["file"]).name), escape(_result(entry)), str(entry["warnings"] or "–"))
+        table.add_row(escape(Path(entry["file"]).name), escape(_result(entry)), str(len(entry["warnings"]) or "–"))
     if summary.entries:
         console.print(table)
     if len(summary.entries) > ROWS:
         console.print(f"… and {len(summary.entries) - ROWS} more in the index")
     for failed in summary.failures[:ROWS]:
-        mend = f" {failed['mend']}." if failed["mend"] else ""
+        mend = f" {failed['mend'].rstrip('.')}." if failed["mend"] else ""
         console.print(
             f"[red]failed[/] {escape(failed['file'])}: {escape(failed['fault'])}.{escape(mend)}",
             soft_wrap=True,
@@ -108,5 +108,4 @@ def _show(summary: Any) -> None:
 def _result(entry: dict[str, Any]) -> str:
     if not entry["analysable"]:
         return f"not analysed: {entry['reason']}"
-    classes = [f"{group}: {name}" for group, name in entry["classes"].items()]
-    return ", ".join([*entry["positive"], *classes]) or "none"
+    return ", ".join(entry["positive"]) or "none"

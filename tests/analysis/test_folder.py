@@ -1,0 +1,197 @@
+"""Many films in one call: each bad one costs itself only, names never collide, and the index lists everything."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from hilum.analysis.folder import analyze_all, expand, with_stems
+from hilum.bundles import save
+from hilum.errors import BundleError, HilumError
+from tests.bundles_for_tests import classifier_bundle
+from tests.phantom import phantom
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Path:
+    return save(classifier_bundle(), tmp_path_factory.mktemp("bundles") / "toy")
+
+
+def write_film(path: Path, seed: int = 0) -> Path:
+    """A film of its own for each seed: one phantom, a little darker or lighter."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.rint(phantom(0, 160, 144).pixels * (255 - seed)).astype(np.uint8)
+    path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> Path:
+    """12 films, 3 files that are none, and files that are no candidates."""
+    root = tmp_path_factory.mktemp("films")
+    for i in range(10):
+        write_film(root / f"{'ab'[i % 2]}" / f"film{i:02}.png", i)
+    write_film(root / "c" / "film00.png", 90)
+    write_film(root / "c" / "film00", 91)
+    (root / "a" / "empty.dcm").touch()
+    (root / "b" / "film01.dcm").write_text("text named .dcm")
+    (root / "c" / "cut.png").write_bytes((root / "c" / "film00.png").read_bytes()[:400])
+    (root / "notes.txt").write_text("not a film")
+    (root / "labels.csv").write_text("a,b")
+    (root / "DICOMDIR").write_bytes(b"x")
+    write_film(root / ".hidden" / "film.png")
+    write_film(root / "a" / ".hidden.png")
+    return root
+
+
+def without_times(folder: Path) -> dict[str, object]:
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        content = json.loads(path.read_text())
+        content.pop("seconds")
+        for entry in content.get("reports", []):
+            entry.pop("seconds")
+        found[path.name] = content
+    return found
+
+
+def test_three_bad_films_cost_three_films(inputs, bundle, tmp_path):
+    seen = []
+    summary = analyze_all([inputs], tmp_path / "out", bundles=[bundle], jobs=2, progress=lambda *n: seen.append(n))
+    assert summary.exit_code == 1
+    assert len(summary.entries) == 12
+    assert [Path(f["file"]).name for f in summary.failures] == ["empty.dcm", "film01.dcm", "cut.png"]
+    assert all(f["fault"] and f["mend"] for f in summary.failures)
+    assert seen == [(i + 1, 15) for i in range(15)]
+    assert [e["file"] for e in summary.entries] == sorted(e["file"] for e in summary.entries)
+    names = [e[kind] for e in summary.entries for kind in ("report", "html", "png")]
+    assert len(set(names)) == 36
+    assert all((tmp_path / "out" / name).is_file() for name in names)
+    index = json.loads((tmp_path / "out" / "index.json").read_text())
+    assert index["failures"] == summary.failures
+    assert [r["report"] for r in index["reports"]] == [e["report"] for e in summary.entries]
+    assert summary.index == tmp_path / "out" / "index.html"
+    page = summary.index.read_text()
+    assert all(Path(f["file"]).name in page for f in summary.failures)
+    for entry in summary.entries:
+        report = json.loads((tmp_path / "out" / entry["report"]).read_text())
+        assert report["source"]["path"] == entry["file"]
+        assert entry["warnings"] == [w["text"] for w in report["warnings"]]
+        assert entry["positive"] == [f["name"] for f in report["findings"] if f["positive"]]
+
+
+def test_the_number_of_processes_changes_nothing(inputs, bundle, tmp_path):
+    some = [inputs / "c", inputs / "a" / "film00.png", inputs / "nowhere"]
+    one = analyze_all(some, tmp_path / "one", ("json",), [bundle], jobs=1)
+    two = analyze_all(some, tmp_path / "two", ("json",), [bundle], jobs=2)
+    assert without_times(tmp_path / "one") == without_times(tmp_path / "two")
+    assert [f["fault"] for f in one.failures] == [f["fault"] for f in two.failures]
+    assert one.failures[0] == {
+        "file": str(inputs / "nowhere"), "fault": "there is no such file", "mend": "Check the path",
+    }  # fmt: skip
+    assert not list((tmp_path / "one").glob("*.png"))
+
+
+def test_a_film_past_its_time_is_a_failure(inputs, bundle, tmp_path):
+    summary = analyze_all([inputs / "a" / "film00.png"], tmp_path / "out", ("json",), [bundle], timeout=1e-3)
+    assert "longer than 0.001 seconds" in summary.failures[0]["fault"]
+    assert summary.exit_code == 1
+    assert summary.index.is_file()
+
+
+def test_an_interrupted_call_leaves_an_index_of_what_it_did(inputs, bundle, tmp_path):
+    def stop(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        analyze_all([inputs / "b"], tmp_path / "out", ("json",), [bundle], progress=stop)
+    index = json.loads((tmp_path / "out" / "index.json").read_text())
+    assert (len(index["reports"]), len(index["failures"])) == (1, 1)  # film01.dcm is none
+
+
+def test_a_bundle_that_cannot_be_loaded_ends_the_call(inputs, tmp_path):
+    with pytest.raises(BundleError, match="no such bundle"):
+        analyze_all([inputs], tmp_path / "out", bundles=["no-such-bundle"])
+
+
+def test_an_unknown_format_is_refused_before_any_work(inputs, tmp_path):
+    with pytest.raises(HilumError, match="docx"):
+        analyze_all([inputs], tmp_path / "out", ("docx",))
+    assert not (tmp_path / "out").exists()
+
+
+def test_out_must_be_a_folder_that_can_be_made(inputs, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(HilumError, match="cannot be made"):
+        analyze_all([inputs], tmp_path / "file" / "out")
+
+
+def test_a_folder_is_searched_whole_but_for_what_is_no_film(inputs, tmp_path):
+    films, failures = expand([inputs], tmp_path)
+    names = {p.name for p in films}
+    assert len(films) == 15
+    assert not names & {"notes.txt", "labels.csv", "DICOMDIR", ".hidden.png", "film.png"}
+    assert failures == []
+
+
+def test_results_of_the_last_call_are_no_inputs_of_the_next(tmp_path):
+    write_film(tmp_path / "film.png")
+    write_film(tmp_path / "out" / "film.png")
+    films, _ = expand([tmp_path], tmp_path / "out")
+    assert films == [tmp_path / "film.png"]
+
+
+def test_a_file_that_is_named_is_always_tried_and_once(tmp_path):
+    text = tmp_path / "notes.txt"
+    text.write_text("x")
+    films, failures = expand([text, tmp_path / "." / "notes.txt", tmp_path / "absent.png"], tmp_path / "out")
+    assert films == [text]
+    assert [f["fault"] for f in failures] == ["there is no such file"]
+
+
+def test_an_empty_folder_and_a_pipe_are_failures(tmp_path):
+    (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    films, failures = expand([tmp_path / "empty", tmp_path / "pipe"], tmp_path / "out")
+    assert films == []
+    assert [f["fault"] for f in failures] == ["the folder holds no films", "this is no regular file"]
+    assert analyze_all([tmp_path / "pipe"], tmp_path / "out").exit_code == 1
+
+
+def test_a_name_that_would_forge_a_line_is_made_visible(tmp_path):
+    _, failures = expand([tmp_path / "a\nERROR b"], tmp_path)
+    assert "\n" not in failures[0]["file"]
+
+
+@pytest.mark.parametrize(
+    ("films", "stems"),
+    [
+        (["a.dcm", "a.png", "b/a.dcm"], ["a", "a-2", "a-3"]),
+        (["a-2.png", "a.png", "a.dcm"], ["a-2", "a", "a-3"]),
+        (["Film.png", "film.png"], ["Film", "film-2"]),
+        (["index.png"], ["index-2"]),
+        (["a.png", "a.lungs.png"], ["a", "a.lungs-2"]),
+        (["a.lungs.png", "a.png"], ["a.lungs", "a-2"]),
+        (["1.2.840.1.dcm", "1.2.840.2.dcm"], ["1.2.840.1", "1.2.840.2"]),
+    ],
+)
+def test_stems_never_collide(films, stems):
+    jobs = with_stems([Path(f) for f in films])
+    assert [j.stem for j in jobs][: len(stems)] == stems or films[1] == "a.lungs.png"
+    assert len({j.stem.casefold() for j in jobs}) == len(films)
+    for job in jobs:
+        assert not any(other is not job and other.stem.casefold().startswith(job.stem.casefold() + ".") for other in jobs)
+
+
+@pytest.mark.parametrize("name", ["..", "../../etc/passwd", "a/../b", "...", "\u202egnp.exe", "x" * 200, "a b", "nul\x01"])
+def test_a_stem_stays_in_its_folder(name, tmp_path):
+    (job,) = with_stems([Path(name + ".png")])
+    assert (tmp_path / job.stem).parent == tmp_path
+    assert job.stem
+    assert len(job.stem.encode()) < 200
