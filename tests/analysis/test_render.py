@@ -418,7 +418,9 @@ def test_heat_outside_the_lungs_is_marked_where_it_matters() -> None:
     assert wording.strays(stray)
     assert not wording.strays(dataclasses.replace(stray, outside_lungs=True))
     assert not wording.strays(dataclasses.replace(stray, positive=False))
-    assert 'class="share stray"' in report_html(report(findings=(stray,)))
+    page = report_html(report(findings=(stray,)))
+    assert 'class="share stray"' in page
+    assert "only 20 % in lungs" in page
 
 
 def unpack(page: str) -> np.ndarray:

@@ -45,7 +45,9 @@ def lung_share(finding: FindingResult) -> str:
     if share is None or not math.isfinite(share):
         return ""
     text = f"{share * 100:.0f} % in lungs"
-    return f"{text}, may lie outside" if finding.outside_lungs else text
+    if finding.outside_lungs:
+        return f"{text}, may lie outside"
+    return f"only {text}" if strays(finding) else text
 
 
 def strays(finding: FindingResult) -> bool:
