@@ -7,12 +7,15 @@ header's are decoded.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 # Start-of-frame markers: ITU-T T.81 table B.1 without DHT, JPG and DAC; ITU-T T.87 (JPEG-LS) adds 0xF7.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 _STANDALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD})  # Huffman, arithmetic, quantisation, restart interval
+_PASSED_OVER = frozenset({*range(0xE0, 0xF0), 0xFE})  # application segments, comments
 
 
 @dataclass(frozen=True)
@@ -27,26 +30,47 @@ class StreamSize:
 
 def jpeg_size(data: bytes) -> StreamSize | None:
     """The first frame header of a JPEG or JPEG-LS stream, or None where there is none before the first scan."""
-    if data[:2] != b"\xff\xd8":
-        return None
-    at = 2
-    while at + 10 <= len(data):
-        if data[at] != 0xFF:
+    for marker, start, _ in _segments(data):
+        if marker in _FRAMES and start + 10 <= len(data):
+            precision, height, width, components = struct.unpack(">BHHB", data[start + 4 : start + 10])
+            return StreamSize(height, width, components, precision)
+    return None
+
+
+def jpeg_without_applications(data: bytes) -> bytes | None:
+    """The JPEG stream without application segments and comments; None where its segments do not lead to a scan.
+
+    They hold nothing that a greyscale film needs, and GDCM ends the whole process (an uncaught C++ exception) where
+    a header makes its JPEG library warn: a JFIF revision other than 1, or stray bytes between segments.
+    """
+    kept = [b"\xff\xd8"]
+    for marker, start, end in _segments(data):
+        if marker == _START_OF_SCAN:
+            return b"".join([*kept, data[start:]])
+        if marker in _FRAMES or marker in _TABLES:
+            kept.append(data[start:end])
+        elif marker not in _PASSED_OVER:
             return None
+    return None
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, start (at its 0xFF) and end of each segment up to the first scan's."""
+    at = 2
+    while data[:2] == b"\xff\xd8" and at + 4 <= len(data):
+        if data[at] != 0xFF:
+            return
         marker = data[at + 1]
         if marker == 0xFF:  # fill byte
             at += 1
-            continue
-        if marker in _STANDALONE:
+        elif marker in _STANDALONE:
             at += 2
-            continue
-        if marker in (_START_OF_SCAN, _END_OF_IMAGE):
-            return None
-        length, precision, height, width, components = struct.unpack(">HBHHB", data[at + 2 : at + 10])
-        if marker in _FRAMES:
-            return StreamSize(height, width, components, precision)
-        at += 2 + max(length, 2)
-    return None
+        else:
+            end = at + 2 + max(int.from_bytes(data[at + 2 : at + 4], "big"), 2)
+            yield marker, at, end
+            if marker in (_START_OF_SCAN, _END_OF_IMAGE):
+                return
+            at = end
 
 
 def jpeg2000_size(data: bytes) -> StreamSize | None:

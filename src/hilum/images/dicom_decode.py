@@ -11,22 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import get_decoder
 
 from hilum.errors import ReadError
-from hilum.images.codestream import StreamSize, jpeg2000_size, jpeg_size
-from hilum.images.dicom_header import integer, text
+from hilum.images.codestream import StreamSize, jpeg2000_size, jpeg_size, jpeg_without_applications
+from hilum.images.dicom_header import integer, text, value
 from hilum.images.limits import check_size
 
 # Measured by benchmarks/read_dicom.py; `pylibjpeg` means its openjpeg and rle plugins, never the GPL libjpeg.
-_JPEG = {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1}
+_JPEG_GDCM = {uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1}
 _JPEG_LS = {uid.JPEGLSLossless, uid.JPEGLSNearLossless}
 _JPEG_2000 = {uid.JPEG2000Lossless, uid.JPEG2000}
 _HTJ2K = {uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K}
 PLUGINS: dict[uid.UID, str] = {
     uid.RLELossless: "pylibjpeg",
-    **dict.fromkeys(_JPEG, "gdcm"),
+    uid.JPEGBaseline8Bit: "pillow",
+    **dict.fromkeys(_JPEG_GDCM, "gdcm"),
     **dict.fromkeys(_JPEG_LS, "pyjpegls"),
     **dict.fromkeys(_JPEG_2000, "pylibjpeg"),
     **dict.fromkeys(_HTJ2K, "pylibjpeg"),
@@ -57,6 +58,8 @@ class Layout:
 
 def layout(dataset: Dataset) -> Layout:
     """Read and check the Image Pixel module; raises `ReadError` for what is not one greyscale or RGB frame."""
+    if not value(dataset, "PixelData"):
+        raise ReadError("it has no pixels, or it is cut short before them", mend="Give a film, or fetch it again.")
     photometric = text(dataset, "PhotometricInterpretation")
     if photometric is None:
         raise ReadError(
@@ -104,9 +107,7 @@ def decode(dataset: Dataset, syntax: uid.UID, image: Layout) -> tuple[NDArray[np
         raise ReadError(
             f"transfer syntax {name} is not a still film's", mend="Export it as explicit little endian."
         )
-    pixels = dataset.get("PixelData")
-    if not pixels:
-        raise ReadError("it has no pixel data, or its pixel data is missing", mend="Fetch the file again.")
+    pixels = value(dataset, "PixelData")
     if syntax in NATIVE:
         return _native(dataset, pixels, syntax, image), image.allocated
     return _compressed(pixels, syntax, image)
@@ -138,6 +139,11 @@ def _compressed(pixels: bytes, syntax: uid.UID, image: Layout) -> tuple[NDArray[
         ) from error
     precision = _checked_precision(stream, syntax, image)
     plugin = PLUGINS[syntax]
+    if plugin == "gdcm":
+        plain = jpeg_without_applications(stream)
+        if plain is None:
+            raise ReadError(f"its {syntax.name} stream is damaged or cut short", mend="Fetch the file again.")
+        pixels = encapsulate([plain], has_bot=False)
     try:
         frame, facts = get_decoder(_DECODED_AS.get(syntax, syntax)).as_buffer(
             pixels,
@@ -153,9 +159,9 @@ def _compressed(pixels: bytes, syntax: uid.UID, image: Layout) -> tuple[NDArray[
             bits_stored=image.stored,
             number_of_frames=1,
         )
-    except MemoryError:
+    except (MemoryError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:
+    except BaseException as error:  # a panic in a decoder written in Rust is no Exception
         raise ReadError(
             f"its {syntax.name} stream cannot be decoded by {plugin}: {_last_line(error)}",
             mend="Fetch the file again, or store it uncompressed.",

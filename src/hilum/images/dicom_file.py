@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from io import BytesIO
 
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
@@ -97,12 +99,25 @@ def _check_nesting(dataset: Dataset) -> None:
     """Sequences of known length are parsed only when they are asked for, so ask for all, level by level."""
     level = [dataset]
     for _ in range(MAX_NESTING):
-        level = [
-            item for parent in level for element in parent if element.VR == "SQ" for item in element.value
-        ]
+        level = [item for parent in level for item in _sequence_items(parent)]
         if not level:
             return
     raise _too_deep()
+
+
+def _sequence_items(dataset: Dataset) -> Iterator[Dataset]:
+    for element in list(dataset.elements()):
+        if (element.VR or _known_vr(element.tag)) == "SQ":
+            try:
+                yield from dataset[element.tag].value
+            except RecursionError:
+                raise
+            except Exception:
+                continue  # a malformed sequence matters to those only that read it
+
+
+def _known_vr(tag: BaseTag) -> str | None:
+    return dictionary_VR(tag) if dictionary_has_tag(tag) else None
 
 
 def _too_deep() -> LimitError:

@@ -145,7 +145,7 @@ def _stored_values(levels: int, coding: Coding) -> Table:
 
 def _look_up(stored: NDArray[np.unsignedinteger], table: NDArray[np.float32]) -> NDArray[np.float32]:
     if stored.dtype == np.uint8 or _WIDE_LUT:
-        return cv2.LUT(stored, table)
+        return cv2.LUT(stored, table).astype(np.float32, copy=False)
     return table.take(stored)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from hilum.errors import ReadError
+from hilum.errors import LimitError, ReadError
 from hilum.images.colour import to_grey
 from hilum.images.limits import check_size
 from hilum.images.radiograph import Notice, Radiograph
@@ -20,7 +20,7 @@ from hilum.images.radiograph import Notice, Radiograph
 RasterFormat = Literal["png", "jpeg", "tiff"]
 Values = NDArray[np.unsignedinteger]
 Notices = tuple[Notice, ...]
-_PHOTOMETRIC, _MINISWHITE = 262, 0  # TIFF 6.0: 0 is white
+_BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC, _MINISWHITE = 258, 259, 262, 0  # tags of TIFF 6.0; 0 is white
 
 
 def raster_format(data: bytes) -> RasterFormat | None:
@@ -40,10 +40,14 @@ def read_raster(data: bytes, kind: RasterFormat) -> Radiograph:
         warnings.simplefilter("ignore")
         try:
             image = Image.open(io.BytesIO(data), formats=[kind.upper()])
-        except UnidentifiedImageError:
+        except Image.DecompressionBombError:
+            raise LimitError("its header asks for too many pixels", mend="Scale it down.") from None
+        except (UnidentifiedImageError, OSError, ValueError, TypeError):
             raise ReadError(f"its {kind.upper()} header is damaged", mend="Fetch the file again.") from None
         with image:
             check_size(image.height, image.width)
+            if kind == "tiff":
+                _check_tiff_length(image, len(data))
             pages = getattr(image, "n_frames", 1) if kind == "tiff" else 1
             if pages > 1:
                 raise ReadError(
@@ -104,6 +108,14 @@ def _values(image: Image.Image) -> tuple[Values, Notices]:
     return np.asarray(image.convert("RGB")), ()
 
 
+def _check_tiff_length(image: Image.Image, length: int) -> None:
+    """Pillow makes room for an uncompressed image before it sees that the file is too short for it."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    bits = sum(int(b) for b in tags.get(_BITS_PER_SAMPLE, (1,)))
+    if tags.get(_COMPRESSION, 1) == 1 and image.width * image.height * bits > 8 * length:
+        raise ReadError("its TIFF pixels are cut short", mend="Fetch the file again.")
+
+
 def _deep_colour_png(image: Image.Image, data: bytes) -> tuple[Values, Notices]:
     """16-bit PNGs with colour or alpha, which Pillow would cut to 8 bits. Pillow verifies what OpenCV would let pass."""
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -112,7 +124,7 @@ def _deep_colour_png(image: Image.Image, data: bytes) -> tuple[Values, Notices]:
     if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3:
         raise ReadError("its PNG pixels are damaged or cut short", mend="Fetch the file again.")
     order = [2, 1, 0, 3] if decoded.shape[2] == 4 else [2, 1, 0]
-    turned = _exif_turned(decoded[..., order], int(orientation))
+    turned = _exif_turned(decoded[..., order].astype(np.uint16, copy=False), int(orientation))
     return _over_black(turned) if turned.shape[2] == 4 else (turned, ())
 
 
