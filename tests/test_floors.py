@@ -34,7 +34,9 @@ def imports(source: str, package: tuple[str, ...]) -> Iterator[str]:
             module = ".".join((*base, *((node.module or "").split(".") if node.module else ())))
             yield from (f"{module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and "import_module" in ast.dump(node.func):
-            yield from (a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str))
+            yield from (
+                a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)
+            )
 
 
 def rooms(source: str, package: tuple[str, ...]) -> set[str]:
@@ -45,7 +47,9 @@ def rooms(source: str, package: tuple[str, ...]) -> set[str]:
 
 def faults(room: str, source: str, package: tuple[str, ...]) -> list[str]:
     """Rooms that `room` must not import but does."""
-    return sorted(r for r in rooms(source, package) if r != room and FLOOR_OF[r] >= FLOOR_OF[room] and FLOOR_OF[r] > 0)
+    return sorted(
+        r for r in rooms(source, package) if r != room and FLOOR_OF[r] >= FLOOR_OF[room] and FLOOR_OF[r] > 0
+    )
 
 
 def modules() -> list[Path]:

@@ -67,7 +67,9 @@ def test_every_number_is_what_the_model_says(film):
         evidence = np.maximum(1.5 * seen - 0.5, 0)
         heat = cv2.resize((evidence / evidence.max()).astype(np.float32), finding.heatmap.shape[::-1])
         assert np.abs(finding.heatmap - heat).max() < 0.02
-        lungs = cv2.resize(report.lungs.mask.astype(np.float32), heat.shape[::-1], interpolation=cv2.INTER_AREA)
+        lungs = cv2.resize(
+            report.lungs.mask.astype(np.float32), heat.shape[::-1], interpolation=cv2.INTER_AREA
+        )
         assert finding.lung_share == pytest.approx(float((heat * lungs).sum() / heat.sum()), abs=0.01)
     assert report.findings[0].code["value"] == "8186001"
     assert report.findings[1].code is None
@@ -154,7 +156,11 @@ def for_children(name: str = "child"):
 @pytest.fixture
 def builtins(tmp_path, monkeypatch):
     """Two built-in bundles: one for all, one for children."""
-    for bundle in (classifier_bundle("all"), for_children(), classifier_bundle("rare", applies=Applies(by_default=False))):
+    for bundle in (
+        classifier_bundle("all"),
+        for_children(),
+        classifier_bundle("rare", applies=Applies(by_default=False)),
+    ):
         save(bundle, tmp_path / bundle.info.name)
     monkeypatch.setattr(analyzer_module, "builtin_names", lambda: sorted(p.name for p in tmp_path.iterdir()))
     real = analyzer_module.load
@@ -174,7 +180,9 @@ def test_by_default_a_bundle_for_children_runs_on_children_only(film, builtins, 
     assert [c for c in codes(report) if c not in ("gate", "small_film")] == warned
 
 
-@pytest.mark.parametrize(("age", "warned"), [(5.0, []), (50.0, ["age_outside_bundle"]), (None, ["age_outside_bundle"])])
+@pytest.mark.parametrize(
+    ("age", "warned"), [(5.0, []), (50.0, ["age_outside_bundle"]), (None, ["age_outside_bundle"])]
+)
 def test_asked_for_by_name_it_runs_on_everyone_and_says_so(film, age, warned):
     report = Analyzer([for_children()]).analyze(replace(film, age=age))
     assert [b.name for b in report.bundles] == ["child"]
@@ -183,11 +191,15 @@ def test_asked_for_by_name_it_runs_on_everyone_and_says_so(film, age, warned):
 
 def test_a_small_film_is_called_small():
     assert "small_film" in codes(Analyzer([bright_bundle()]).analyze(Radiograph(phantom(0, 40, 36).pixels)))
-    assert "small_film" not in codes(Analyzer([bright_bundle()]).analyze(Radiograph(phantom(0, 64, 60).pixels)))
+    assert "small_film" not in codes(
+        Analyzer([bright_bundle()]).analyze(Radiograph(phantom(0, 64, 60).pixels))
+    )
 
 
 def test_warnings_of_the_reader_come_first_and_once(film):
-    report = Analyzer([bright_bundle()]).analyze(film.with_notice("burned_in_annotation", "x").with_notice("gate", "y"))
+    report = Analyzer([bright_bundle()]).analyze(
+        film.with_notice("burned_in_annotation", "x").with_notice("gate", "y")
+    )
     assert codes(report) == ["burned_in_annotation", "gate", "gate"]
 
 
@@ -209,7 +221,9 @@ def test_it_reads_files_and_names_what_it_cannot_read(tmp_path):
 
 
 def test_the_report_is_strict_json(film):
-    text = json.dumps(Analyzer([classifier_bundle(), dark_lungs_bundle()]).analyze(film).as_dict(), allow_nan=False)
+    text = json.dumps(
+        Analyzer([classifier_bundle(), dark_lungs_bundle()]).analyze(film).as_dict(), allow_nan=False
+    )
     assert json.loads(text)["findings"][0]["name"] == "Cardiomegaly"
 
 
@@ -223,7 +237,9 @@ def test_a_probability_that_is_no_number_is_an_error(film):
 
 def hand_lungs():
     bundle = dark_lungs_bundle("hand")
-    bundle.info = bundle.info.model_copy(update={"labels": (bundle.info.labels[0].model_copy(update={"name": "Hand"}),)})
+    bundle.info = bundle.info.model_copy(
+        update={"labels": (bundle.info.labels[0].model_copy(update={"name": "Hand"}),)}
+    )
     return bundle
 
 

@@ -62,7 +62,9 @@ def without_times(folder: Path) -> dict[str, object]:
 
 def test_three_bad_films_cost_three_films(inputs, bundle, tmp_path):
     seen = []
-    summary = analyze_all([inputs], tmp_path / "out", bundles=[bundle], jobs=2, progress=lambda *n: seen.append(n))
+    summary = analyze_all(
+        [inputs], tmp_path / "out", bundles=[bundle], jobs=2, progress=lambda *n: seen.append(n)
+    )
     assert summary.exit_code == 1
     assert len(summary.entries) == 12
     assert [Path(f["file"]).name for f in summary.failures] == ["empty.dcm", "film01.dcm", "cut.png"]
@@ -186,10 +188,14 @@ def test_stems_never_collide(films, stems):
     assert [j.stem for j in jobs][: len(stems)] == stems or films[1] == "a.lungs.png"
     assert len({j.stem.casefold() for j in jobs}) == len(films)
     for job in jobs:
-        assert not any(other is not job and other.stem.casefold().startswith(job.stem.casefold() + ".") for other in jobs)
+        assert not any(
+            other is not job and other.stem.casefold().startswith(job.stem.casefold() + ".") for other in jobs
+        )
 
 
-@pytest.mark.parametrize("name", ["..", "../../etc/passwd", "a/../b", "...", "\u202egnp.exe", "x" * 200, "a b", "nul\x01"])
+@pytest.mark.parametrize(
+    "name", ["..", "../../etc/passwd", "a/../b", "...", "\u202egnp.exe", "x" * 200, "a b", "nul\x01"]
+)
 def test_a_stem_stays_in_its_folder(name, tmp_path):
     (job,) = with_stems([Path(name + ".png")])
     assert (tmp_path / job.stem).parent == tmp_path

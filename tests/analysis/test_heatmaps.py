@@ -40,7 +40,9 @@ def test_maps_are_those_of_grad_cam(features_and_head):
         assert torch.allclose(grad_cam * cells, maps[:, label], atol=1e-4)
 
 
-def one_hot_maps(hot: tuple[int, int], grid: tuple[int, int], preparation: Preparation, source: tuple[int, int]):
+def one_hot_maps(
+    hot: tuple[int, int], grid: tuple[int, int], preparation: Preparation, source: tuple[int, int]
+):
     features = torch.zeros(1, 2, *grid)
     features[0, 0, hot[0], hot[1]] = 3.0
     linear = torch.nn.Linear(2, 3)

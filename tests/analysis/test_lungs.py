@@ -80,7 +80,9 @@ def test_any_mask_gives_two_disjoint_lungs(seed, height, width, share):
 def test_lungs_come_back_to_the_films_grid(aspect):
     film = phantom(5, 1100, 900)
     preparation = Preparation(size=(256, 256), aspect=aspect)
-    soft = cv2.GaussianBlur(preparation.mask((film.lungs > 0).astype(np.uint8)).astype(np.float32), (0, 0), 1.5)
+    soft = cv2.GaussianBlur(
+        preparation.mask((film.lungs > 0).astype(np.uint8)).astype(np.float32), (0, 0), 1.5
+    )
     soft[3:6, 3:6] = 0.9
     found = find_lungs(soft, preparation.place((1100, 900)), 0.5, "test")
     assert found.mask.shape == (1100, 900)

@@ -110,4 +110,6 @@ def test_without_dropout_or_samples_the_method_is_none(dropout, samples):
     bundle = bright_bundle(dropout)
     spread = mc_dropout(bundle, embedding_of(bundle, 0.75), samples, seed=0)
     assert (spread.method, spread.std, spread.interval) == ("none", None, None)
-    np.testing.assert_allclose(spread.mean, 1 / (1 + np.exp(-np.array([1, 2, 3]) * (1.5 * 0.75 - 0.75))), rtol=1e-6)
+    np.testing.assert_allclose(
+        spread.mean, 1 / (1 + np.exp(-np.array([1, 2, 3]) * (1.5 * 0.75 - 0.75))), rtol=1e-6
+    )

@@ -69,7 +69,9 @@ def test_work_is_shared_by_as_many_processes_as_asked_for():
     assert outcomes([], jobs=2) == {}
 
 
-@pytest.mark.parametrize(("fault", "words"), [("no such bundle", "no such bundle"), ("die", "could not start.*exit code 7")])
+@pytest.mark.parametrize(
+    ("fault", "words"), [("no such bundle", "no such bundle"), ("die", "could not start.*exit code 7")]
+)
 def test_workers_that_cannot_start_are_an_error_of_the_call(fault, words):
     with pytest.raises(HilumError, match=words):
         list(run_each(partial(make_worker, fault), [1, 2], 2, None))

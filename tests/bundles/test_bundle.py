@@ -93,7 +93,14 @@ def test_it_remembers_its_patients_and_no_others(tmp_path):
 def test_its_card_says_what_a_user_must_know(tmp_path):
     save(classifier_bundle(), tmp_path / "toy")
     card = (tmp_path / "toy" / "card.md").read_text()
-    for words in ("Research use only", "Its weights are random.", "Cardiomegaly", "0.400", "0.500 (0.400–0.600)", "phantoms"):
+    for words in (
+        "Research use only",
+        "Its weights are random.",
+        "Cardiomegaly",
+        "0.400",
+        "0.500 (0.400–0.600)",
+        "phantoms",
+    ):
         assert words in card
 
 

@@ -87,7 +87,8 @@ def test_the_same_content_written_otherwise_is_accepted(folder):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"format": 1}', b'{"surprise": true}']
+    "content",
+    [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"format": 1}', b'{"surprise": true}'],
 )
 def test_a_bundle_json_that_is_none_is_refused(folder, content):
     (folder / "bundle.json").write_bytes(content)

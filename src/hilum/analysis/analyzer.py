@@ -41,8 +41,8 @@ class Analyzer:
 
     Parameters
     ----------
-    bundles: names of built-in bundles, paths, or loaded bundles, which run on every film; None takes all built-in ones, each on
-        the films that its card says it applies to.
+    bundles: names of built-in bundles, paths, or loaded bundles, which run on every film; None takes all built-in ones,
+        each on the films that its card says it applies to.
     samples: Monte Carlo dropout samples a film; below 2 there is no uncertainty.
     seed: of the samples; a film's numbers depend on it, the film and the bundle only.
     with_heatmaps: whether to compute class activation maps.
@@ -62,7 +62,8 @@ class Analyzer:
         loaded = [b if isinstance(b, Bundle) else load(b) for b in chosen]
         _check(loaded)
         for bundle in loaded:
-            bundle.eval().to(memory_format=torch.channels_last)  # twice as fast on a CPU
+            bundle.eval()
+            bundle.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on a CPU
         self.segmenters = [b for b in loaded if b.info.task == "segment"]
         self.classifiers = [b for b in loaded if b.info.task != "segment"]
         self.samples, self.seed, self.with_heatmaps = samples, seed, with_heatmaps

@@ -21,8 +21,13 @@ Formats = tuple[str, ...]
 TIMEOUT = 300.0  # seconds a film
 # Files that lie beside films in a folder and are none. A file that is named on the command line is always tried.
 SIDE_FILES = frozenset(
-    ".txt .csv .tsv .json .jsonl .xml .yaml .yml .toml .html .htm .css .js .md .rst .pdf .log .py .ipynb .parquet .xlsx .docx"
-    " .npy .npz .pt .pth .safetensors .hilum .onnx .zip .gz .tgz .tar .7z .sha256 .md5".split()
+    f".{kind}"
+    for kinds in (
+        "txt csv tsv json jsonl xml yaml yml toml parquet xlsx md rst log pdf docx",
+        "html htm css js py ipynb sha256 md5",
+        "npy npz pt pth safetensors hilum onnx zip gz tgz tar 7z",
+    )
+    for kind in kinds.split()
 )
 SIDE_NAMES = frozenset({"dicomdir", "readme", "license", "thumbs.db", "desktop.ini", "makefile"})
 
@@ -31,8 +36,8 @@ SIDE_NAMES = frozenset({"dicomdir", "readme", "license", "thumbs.db", "desktop.i
 class Summary:
     """What came of one call.
 
-    `entries`: what the index shows of each report, in the order of the inputs; `failures`: `file`, `fault` and `mend` of each
-    film without one. `index`: the index page. `exit_code`: 0, or 1 where a film failed.
+    `entries`: what the index shows of each report, in the order of the inputs; `failures`: `file`, `fault` and `mend` of
+    each film without one. `index`: the index page. `exit_code`: 0, or 1 where a film failed.
     """
 
     index: Path
@@ -66,9 +71,10 @@ def analyze_all(
 ) -> Summary:
     """Analyse files and folders (searched whole) and write a report of each film, and an index of all, into `out`.
 
-    A film that cannot be analysed, crashes its worker or takes longer than `timeout` seconds becomes a failure and the others
-    go on. `progress` is told (films done, films in all). `bundles`, `samples`, `seed`: see `Analyzer`. Raises HilumError where
-    a bundle cannot be loaded, a format is unknown, or `out` cannot be written.
+    A film that cannot be analysed, crashes its worker or takes longer than `timeout` seconds becomes a failure and the
+    others go on. `progress` is told (films done, films in all). `bundles`, `samples`, `seed`: see `Analyzer`. Films are
+    analysed in processes of their own, so a script that calls this keeps its calls under `if __name__ == "__main__":`.
+    Raises HilumError where a bundle cannot be loaded, a format is unknown, or `out` cannot be written.
     """
     from hilum.analysis.render import FORMATS, write_index
 
@@ -83,24 +89,22 @@ def analyze_all(
         raise HilumError(f"the folder cannot be made ({error.strerror})", path=out) from error
     films, missing = expand(paths, out)
     work = with_stems(films)
-    make = partial(
-        _worker, bundles, samples, seed, out, formats, max(1, (os.cpu_count() or 1) // max(1, jobs))
-    )
-    done: dict[int, dict[str, Any] | Failed] = {}
+    threads = max(1, (os.cpu_count() or 1) // max(1, jobs))
+    make = partial(_worker, bundles, samples, seed, out, formats, threads)
+    reports: dict[int, dict[str, Any]] = {}
+    failed: dict[int, Failed] = {}
     try:
         for index, outcome in run_each(make, work, max(1, jobs), timeout):
-            done[index] = outcome
             if isinstance(outcome, Failed):
-                logger.info("%s: %s", one_line(str(work[index].path)), outcome.fault)  # the index tells the caller
-                for line in (outcome.trace or "").splitlines():
-                    logger.error("%s", line)
+                failed[index] = outcome
+                _log(work[index].path, outcome)
+            else:
+                reports[index] = outcome
             if progress is not None:
-                progress(len(done), len(work))
+                progress(len(reports) + len(failed), len(work))
     finally:  # an interrupted call still has an index of what it did
-        entries = [done[i] for i in sorted(done) if not isinstance(done[i], Failed)]
-        failures = missing + [
-            _failure(work[i].path, done[i]) for i in sorted(done) if isinstance(done[i], Failed)
-        ]
+        entries = [reports[i] for i in sorted(reports)]
+        failures = missing + [_failure(work[i].path, failed[i]) for i in sorted(failed)]
         seconds = time.perf_counter() - started
         index_page = write_index(entries, failures, out, seconds)
     return Summary(index_page, entries, failures, seconds)
@@ -177,6 +181,13 @@ def _is_side_file(name: str) -> bool:
 
 def _failure(path: Path, failed: Failed) -> dict[str, Any]:
     return {"file": one_line(str(path)), "fault": failed.fault, "mend": failed.mend}
+
+
+def _log(path: Path, failed: Failed) -> None:
+    """The trace of an unforeseen failure, a line a record; the rest is told to the caller anyway."""
+    logger.info("%s: %s", one_line(str(path)), failed.fault)
+    for line in (failed.trace or "").splitlines():
+        logger.error("%s", line)
 
 
 def _worker(

@@ -10,14 +10,16 @@ film's 3,000 pixels would take 400 MB. `heatmap_on_film` gives one at full resol
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from hilum.images.placement import Placement
+
+if TYPE_CHECKING:  # what draws a report needs no torch
+    from torch import Tensor, nn
 
 LONGEST = 384  # pixels of a kept map's longer side
 
@@ -26,25 +28,27 @@ Map = NDArray[np.float32]
 
 def class_activation(features: Tensor, linear: nn.Linear) -> Tensor:
     """Features (n, features, h, w) and the head's linear layer to maps (n, labels, h, w), in units of the logit."""
+    import torch
+
     return torch.einsum("nfhw,lf->nlhw", features, linear.weight)
 
 
 def heatmaps(features: Tensor, linear: nn.Linear, placement: Placement) -> list[Map]:
     """One film's features (1, features, h, w) to a heatmap a label, each float32 on the film's extent, 0 to 1.
 
-    Evidence against a finding (negative) is cut; the strongest point of each map is 1 before it is enlarged, and a map without
-    evidence is 0 throughout.
+    Evidence against a finding (negative) is cut; the strongest point of each map is 1 before it is enlarged, and a map
+    without evidence is 0 throughout.
     """
     evidence = class_activation(features, linear)[0].clamp_min(0)
     peaks = evidence.amax((1, 2), keepdim=True)
-    scaled = torch.where(peaks > 0, evidence / peaks.clamp_min(torch.finfo(peaks.dtype).tiny), 0.0)
+    scaled = evidence / peaks.where(peaks > 0, 1.0)
     grid = reduced(placement)
     return [_lay(values, grid) for values in scaled.float().cpu().numpy()]
 
 
 def heatmap_on_film(heatmap: Map, size: tuple[int, int]) -> Map:
     """A heatmap at full resolution: float32 (height, width) = `size` of the film, 0 to 1."""
-    return cv2.resize(heatmap, size[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.resize(heatmap, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def lung_share(heatmap: Map, lungs: NDArray[np.uint8]) -> float | None:

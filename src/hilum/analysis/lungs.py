@@ -29,7 +29,7 @@ def find_lungs(
     mask = (probability >= cut).astype(np.uint8)
     left, right = split(mask)
     kept = left | right
-    # Specks go to 0 and filled holes to 1: their neighbours lie on the same side of the cut, so enlarging moves no other edge.
+    # Specks go to 0 and filled holes to 1: their neighbours lie on that side of the cut, so enlarging moves no other edge.
     cleaned = np.where(kept > 0, np.where(mask > 0, probability, 1.0), np.where(mask > 0, 0.0, probability))
     on_film = (placement.map_to_source(cleaned) >= cut).astype(np.uint8)
     if not right.any() or not left.any():
@@ -91,4 +91,4 @@ def _fill_holes(mask: Mask) -> Mask:
 
 def _distance(mask: Mask) -> NDArray[np.float32]:
     """Each pixel's distance to the mask, in pixels."""
-    return cv2.distanceTransform(1 - mask, cv2.DIST_L2, 3)
+    return np.asarray(cv2.distanceTransform(1 - mask, cv2.DIST_L2, 3), np.float32)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from hilum.bundles import Bundle
+from hilum.models import Classifier
 
 PERCENTILES = (2.5, 97.5)
 
@@ -47,6 +48,7 @@ def mc_dropout(bundle: Bundle, embedding: Tensor, samples: int, seed: int) -> Un
     The same `seed` gives the same numbers, whatever else draws random numbers. A head without dropout, or fewer than two
     samples, gives the method `none`.
     """
+    assert isinstance(bundle.model, Classifier)
     head = bundle.model.head
     if samples < 2 or not _droppers(head):
         return Uncertain(_array(bundle.probabilities(head(embedding)))[0], None, None, "none")

@@ -8,6 +8,14 @@ from typing import Annotated, Any
 import typer
 
 ROWS = 20  # of the summary; the index holds all
+FORMATS = ("json", "html", "png")
+
+
+def _formats(text: str) -> str:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or set(parts) - set(FORMATS):
+        raise typer.BadParameter(f"'{text}'. Choose from {', '.join(FORMATS)}, with commas between.")
+    return ",".join(dict.fromkeys(parts))
 
 
 def analyze(
@@ -31,7 +39,8 @@ def analyze(
         ),
     ] = None,
     format: Annotated[
-        str, typer.Option(help="Which of json, html and png to write, with commas between.")
+        str,
+        typer.Option(callback=_formats, help="Which of json, html and png to write, with commas between."),
     ] = "json,html,png",
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Worker processes.")] = 1,
     samples: Annotated[
@@ -60,12 +69,12 @@ def analyze(
     from hilum.analysis.folder import analyze_all
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, transient=True, disable=None) as bar:
+    with Progress(*columns, transient=True) as bar:
         task = bar.add_task("Loading bundles", total=None)
         summary = analyze_all(
             paths,
             out,
-            formats=tuple(part.strip() for part in format.split(",") if part.strip()),
+            formats=tuple(format.split(",")),
             bundles=bundle,
             samples=samples,
             seed=seed,
@@ -85,7 +94,9 @@ def _show(summary: Any) -> None:
     console = Console()
     table = Table("Film", "Above threshold", "Warnings", box=None, pad_edge=False)
     for entry in summary.entries[:ROWS]:
-        table.add_row(escape(Path(entry["file"]).name), escape(_result(entry)), str(len(entry["warnings"]) or "–"))
+        table.add_row(
+            escape(Path(entry["file"]).name), escape(_result(entry)), str(len(entry["warnings"]) or "–")
+        )
     if summary.entries:
         console.print(table)
     if len(summary.entries) > ROWS:
