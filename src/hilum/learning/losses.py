@@ -36,11 +36,13 @@ def binary_focal(
     p = logits.sigmoid()
     p_t = p * known + (1 - p) * (1 - known)
     weight = alpha * known + (1 - alpha if negatives == "complement" else alpha) * (1 - known)
-    return _mean_known(weight * (1 - p_t) ** gamma * cross_entropy, targets)
+    # The power's gradient is infinite at 0 for gamma < 1; a film that is right beyond float32's reach gives none.
+    easy = (1 - p_t).clamp(min=torch.finfo(p_t.dtype).eps)
+    return _mean_known(weight * easy**gamma * cross_entropy, targets)
 
 
 def cross_entropy(logits: Tensor, classes: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Softmax cross-entropy; `logits` (n, classes), `classes` (n,) of integers, negative where unknown."""
+    """Softmax cross-entropy; `logits` (n, classes), `classes` (n,) of integers, -1 where unknown."""
     if not bool((classes >= 0).any()):
         return logits.sum() * 0
     return F.cross_entropy(logits, classes, ignore_index=-1, label_smoothing=smoothing)
