@@ -25,6 +25,13 @@ class CheckpointError(HilumError):
     """A training checkpoint cannot be read back."""
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file so that a kill leaves the old one or the new one, never a part."""
+    work = path.with_name(f".{path.name}.part")
+    work.write_text(text)
+    work.replace(path)
+
+
 class SafetensorsIO(CheckpointIO):
     """Lightning's door to the disk."""
 

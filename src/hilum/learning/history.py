@@ -9,17 +9,21 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hilum.errors import MissingExtraError
+
 logger = logging.getLogger(__name__)
 
 FIELDS = ("phase", "epoch", "training_loss", "validation_loss", "validation_score", "rate", "seconds")
 
 
 class History:
-    """Rows of `FIELDS`. `tensorboard`: write the same numbers for TensorBoard too, where it is installed."""
+    """Rows of `FIELDS`. `tensorboard`: write the same numbers for TensorBoard too (MissingExtraError without it)."""
 
     def __init__(self, folder: Path, tensorboard: bool = False) -> None:
         self.folder, self.path = folder, folder / "history.csv"
         self.tensorboard = tensorboard
+        if tensorboard and importlib.util.find_spec("tensorboard") is None:
+            raise MissingExtraError.named("train", "--tensorboard")
         self.rows: list[dict[str, Any]] = _read(self.path)
         self._since = time.monotonic()
 
@@ -51,7 +55,7 @@ class History:
 
     def loggers(self, phase: str) -> Any:
         """Lightning's loggers."""
-        if not self.tensorboard or importlib.util.find_spec("tensorboard") is None:
+        if not self.tensorboard:
             return False
         from lightning.pytorch.loggers import TensorBoardLogger
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -19,6 +24,7 @@ from lightning.pytorch.callbacks import (
 )
 
 from hilum.datasets.batches import Batches
+from hilum.errors import RecipeError
 from hilum.learning import checkpoints
 from hilum.learning.feed import Feed
 from hilum.learning.history import History
@@ -42,7 +48,7 @@ def run_phase(
     finished = place / "finished.json"
     if not finished.is_file():
         best = _fit(model, recipe, number, material, place, history)
-        finished.write_text(json.dumps({"best": best.name}))
+        checkpoints.write_whole(finished, json.dumps({"best": best.name}))
     best = place / json.loads(finished.read_text())["best"]
     model.load_state_dict(_weights(best, averaged=phase.average > 0))
 
@@ -57,15 +63,13 @@ def _fit(
     task = TASKS[recipe.task](model, recipe.preparation, phase, recipe.loss, recipe.augmentation, seed)
     task.kept_outputs = len(recipe.data.labels)
     task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    keeper = ModelCheckpoint(
-        place, "best", monitor="validation/score", mode="max", save_last=True, save_on_train_epoch_end=True
-    )
-    keeper.FILE_EXTENSION = ".safetensors"
+    best = _Keeper(place, "best", monitor="validation/score", mode="max")
+    last = _Keeper(place, "last")  # of every epoch; after `best`, whose state it holds
     trainer = L.Trainer(
         accelerator="auto",
         devices=1,
         max_epochs=phase.epochs,
-        callbacks=[keeper, _Diary(history, phase.name), *_stopping(phase), *_progress()],
+        callbacks=[_Diary(history, phase.name), *_stopping(phase), *_progress(), best, last],
         plugins=[checkpoints.SafetensorsIO()],
         logger=history.loggers(phase.name),
         deterministic="warn" if recipe.deterministic else False,
@@ -75,21 +79,23 @@ def _fit(
     )
     train = _feed(material, material.train, phase, seed, learn=True)
     validation = _feed(material, material.validation, phase, seed, learn=False)
-    last = place / "last.safetensors"
-    with warnings.catch_warnings():
+    begun = place / "last.safetensors"
+    with warnings.catch_warnings(), _interruptible(trainer):
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*exists and is not empty.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*")
-        trainer.fit(task, train, validation, ckpt_path=str(last) if last.is_file() else None)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    return Path(keeper.best_model_path)
+        warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")  # a frozen encoder
+        trainer.fit(task, train, validation, ckpt_path=str(begun) if begun.is_file() else None)
+    return Path(best.best_model_path)
 
 
 def _feed(material: Material, part: Part, phase: Phase, seed: int, learn: bool) -> Feed:
     """Shuffled training batches of `phase.batch` films, or validation batches in order and twice that."""
     part = part.only(phase.where) if learn else part
-    size = phase.batch if learn else 2 * phase.batch
+    if not len(part.rows):
+        raise RecipeError(f"phase '{phase.name}': `where` leaves no film to train on")
+    # Fewer films than a batch are one batch: an unfilled last batch is left out.
+    size = min(phase.batch, len(part.rows)) if learn else 2 * phase.batch
     masks = part.targets is None
     return Feed(
         Batches(
@@ -101,9 +107,51 @@ def _feed(material: Material, part: Part, phase: Phase, seed: int, learn: bool) 
 def _stopping(phase: Phase) -> list[Callback]:
     if phase.patience is None:
         return []
-    return [
-        EarlyStopping("validation/score", mode="max", patience=phase.patience, check_on_train_epoch_end=True)
-    ]
+    return [_Patience("validation/score", mode="max", patience=phase.patience, check_on_train_epoch_end=True)]
+
+
+class _Keeper(ModelCheckpoint):
+    """Keeps one checkpoint, at each epoch's end: the best by `monitor`, or the latest."""
+
+    FILE_EXTENSION = ".safetensors"
+
+    def __init__(self, place: Path, name: str, **monitored: Any) -> None:
+        super().__init__(place, name, save_on_train_epoch_end=True, enable_version_counter=False, **monitored)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Lightning forgets the best score where the run's folder was moved between a kill and the next call."""
+
+        def here(path: str) -> str:
+            return str(Path(self.dirpath or "") / Path(path).name) if path else path
+
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        moved = {name: here(state_dict[name]) for name in paths}
+        scores = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": scores, "dirpath": self.dirpath})
+
+
+class _Patience(EarlyStopping):
+    """Does not train on where a run was killed after it had stopped, but before that was noted."""
+
+    def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
+@contextmanager
+def _interruptible(trainer: L.Trainer) -> Iterator[None]:
+    """Ctrl-C stays a KeyboardInterrupt: Lightning turns it into SystemExit and ignores every later one."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stopped:
+        if not trainer.interrupted:
+            raise
+        raise KeyboardInterrupt from stopped
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, before)
 
 
 def _progress() -> list[Callback]:

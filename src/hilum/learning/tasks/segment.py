@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from hilum.datasets.preparing import IGNORE
 from hilum.learning.tasks.task import Task
@@ -11,6 +12,11 @@ from hilum.learning.tasks.task import Task
 
 class Segment(Task):
     """Targets uint8 (n, h, w): 1 inside, 0 outside, 255 left out. Score: mean Dice over films."""
+
+    def shrunk(self, images: Tensor, targets: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        images, _ = super().shrunk(images, targets, size)
+        masks = F.interpolate(targets[:, None].float(), (size, size), mode="nearest-exact")[:, 0]
+        return images, masks.to(targets.dtype)
 
     def augment(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         change = self.draw(images, generator)

@@ -49,6 +49,10 @@ class Task(L.LightningModule):
         """A chance augmentation for each image of a batch (n, h, w)."""
         return self.augmentation.draw(len(images), (images.shape[-2], images.shape[-1]), generator)
 
+    def shrunk(self, images: Tensor, targets: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """Float images (n, h, w) at `size` x `size` pixels, and the targets that go with them."""
+        return F.interpolate(images[:, None], (size, size), mode="area")[:, 0], targets
+
     @abstractmethod
     def augment(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Augmented float images (n, h, w) in [0, 1] and targets."""
@@ -77,7 +81,7 @@ class Task(L.LightningModule):
         stored, targets = batch
         images = stored.float() / (255 if self.preparation.bits == 8 else 65535)
         if self.phase.size is not None:
-            images = F.interpolate(images[:, None], (self.phase.size, self.phase.size), mode="area")[:, 0]
+            images, targets = self.shrunk(images, targets, self.phase.size)
         images, targets = self.augment(images, targets, self._generator)
         logits = self.model(self._to_input(images))
         loss = self.loss(logits, targets)
@@ -104,13 +108,13 @@ class Task(L.LightningModule):
         known = {id(p) for p in encoder}
         rest = [p for p in self.model.parameters() if id(p) not in known]
         groups = _decay_groups(rest, self.phase.rate, self.phase.weight_decay)
-        if self.phase.train == "all":
+        whole = self.phase.train == "all"
+        if whole:
             groups += _decay_groups(
                 encoder, self.phase.encoder_rate or self.phase.rate, self.phase.weight_decay
             )
-        else:
-            for p in encoder:
-                p.requires_grad_(False)
+        for p in encoder:  # both ways: the phase before may have frozen what this one trains
+            p.requires_grad_(whole)
         kind = torch.optim.AdamW if self.phase.optimiser == "adamw" else torch.optim.Adam
         optimiser = kind(groups)
         total = int(self.trainer.estimated_stepping_batches)
