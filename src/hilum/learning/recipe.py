@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hilum.bundles.info import Applies
 from hilum.datasets.augment import Augmentation
-from hilum.errors import RecipeError
+from hilum.errors import EvaluationError, RecipeError
+from hilum.evaluation.thresholds import choose_thresholds
 from hilum.images.preparation import Preparation
 from hilum.learning.losses import AnyLoss, BinaryCrossEntropy
 
@@ -50,10 +51,16 @@ class SplitData(Section):
     """
 
     kind: Literal["official", "holdout"] = "official"
-    validation: float = Field(0.1, ge=0, lt=1)
-    test: float = Field(0.2, ge=0, lt=1)
+    validation: float = Field(default=0.1, ge=0, lt=1)
+    test: float = Field(default=0.2, ge=0, lt=1)
     seed: int = 0
     without_patient: Literal["refuse", "own"] = "refuse"
+
+    @model_validator(mode="after")
+    def _some_left(self) -> SplitData:
+        if self.kind == "holdout" and self.validation + self.test >= 1:
+            raise ValueError("`validation` and `test` together leave no share for training")
+        return self
 
 
 class Data(Section):
@@ -84,6 +91,10 @@ class Data(Section):
     def _one_origin(self) -> Data:
         if (self.manifest is None) == (not self.sources):
             raise ValueError("give either `manifest` or `sources`")
+        outputs = [*self.labels, *self.auxiliary]
+        twice = sorted({name for name in outputs if outputs.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} stands twice in `labels` and `auxiliary`")
         return self
 
 
@@ -130,6 +141,16 @@ class Choices(Section):
     threshold: str = "youden"
     calibration: Literal["none", "temperature", "platt"] = "platt"
 
+    @field_validator("threshold")
+    @classmethod
+    def _is_a_rule(cls, rule: str) -> str:
+        """Found out now, not when training has ended."""
+        try:
+            choose_thresholds([[0.0], [1.0]], [[0.0], [1.0]], rule)
+        except EvaluationError as error:
+            raise ValueError(str(error)) from error
+        return rule
+
 
 class Result(Section):
     """What the bundle says of itself. `{...}` in `licence` and `limits` is not expanded."""
@@ -150,7 +171,7 @@ class Recipe(Section):
     preparation: Preparation
     model: ModelChoice = ModelChoice()
     loss: AnyLoss = BinaryCrossEntropy()
-    augmentation: Augmentation = Field(default_factory=Augmentation)
+    augmentation: Augmentation = Augmentation()
     phases: tuple[Phase, ...] = Field(min_length=1)
     choices: Choices = Choices()
     bundle: Result
@@ -169,6 +190,11 @@ class Recipe(Section):
             raise ValueError("a teacher and auxiliary labels go with task 'multilabel' only")
         if len({phase.name for phase in self.phases}) != len(self.phases):
             raise ValueError("two phases have the same name")
+        for number, phase in enumerate(self.phases):
+            if phase.size is not None and phase.size > min(self.preparation.size):
+                raise ValueError(f"phases.{number}.size: {phase.size} is more than `preparation.size`")
+            if phase.mixup and self.task != "multilabel":
+                raise ValueError(f"phases.{number}.mixup goes with task 'multilabel' only")
         return self
 
     @property
@@ -178,9 +204,8 @@ class Recipe(Section):
         return hashlib.sha256(content.encode()).hexdigest()
 
     def as_yaml(self) -> str:
-        return yaml.safe_dump(
-            self.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True
-        )
+        """The whole recipe, defaults too: what `load_recipe` reads back as it was, whatever later defaults are."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
@@ -193,7 +218,7 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
             "there is no recipe here", path=path, mend="Give the path of a YAML file"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"this is not YAML: {error}", path=path) from error
+        raise RecipeError(f"this is not YAML: {_plain(error)}", path=path) from error
     if not isinstance(content, dict):
         raise RecipeError("a recipe is a mapping of sections", path=path)
     for change in changes:
@@ -203,9 +228,8 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the recipe"
-        raise RecipeError(
-            f"{field}: {first['msg']}", path=path, mend="See docs/train.md for every field"
-        ) from error
+        fault = first["msg"].removeprefix("Value error, ")
+        raise RecipeError(f"{field}: {fault}", path=path, mend="See docs/train.md for every field") from error
 
 
 def expand(text: str) -> Path:
@@ -225,19 +249,28 @@ def _apply(content: dict[str, Any], change: str) -> None:
     key, equals, value = change.partition("=")
     if not equals:
         raise RecipeError(f"{change!r} is not a change", mend="Write key=value, such as phases.0.epochs=5")
+    try:
+        new = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{key}: {value!r} is not YAML: {_plain(error)}") from error
     *parents, last = key.split(".")
     place: Any = content
     for part in parents:
         if isinstance(place, list):
             place = place[_index(part, place, key)]
-        else:
+        elif isinstance(place, dict):
             place = place.setdefault(part, {})
     if isinstance(place, list):
-        place[_index(last, place, key)] = yaml.safe_load(value)
+        place[_index(last, place, key)] = new
     elif isinstance(place, dict):
-        place[last] = yaml.safe_load(value)
+        place[last] = new
     else:
         raise RecipeError(f"{key}: there is nothing under {'.'.join(parents)} to change")
+
+
+def _plain(error: Exception) -> str:
+    """YAML's message, which takes several lines, on one."""
+    return " ".join(str(error).split())
 
 
 def _index(part: str, place: list[Any], key: str) -> int:
