@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from scipy.stats import poisson
 
 from hilum.bundles import Bundle, load, save
 from hilum.bundles.card import measured
 from hilum.bundles.files import locate
 from hilum.datasets.manifest import Manifest
-from hilum.datasets.preparing import IGNORE, canonical_mask
+from hilum.datasets.preparing import IGNORE, canonical_mask, read_mask
 from hilum.errors import HilumError, ManifestError, ReadError, SplitError
+from hilum.evaluation.overlap import OverlapScores, overlap_scores
+from hilum.images.radiograph import Radiograph
 from hilum.images.read import read
 from hilum.learning.material import patient_keys, truth_of, where
 from hilum.learning.progress import tracked
@@ -53,12 +54,12 @@ def evaluate(
     films = where(films, where_sql, "where")
     if not len(films):
         raise ManifestError("no film is left to evaluate on", mend="Change --split or --where")
-    _refuse_known(loaded, films)
+    films = _strangers(loaded, films)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     if loaded.info.task == "segment":
-        films, failures = _readable(films)
-        result = measure_segmenter(_masks(loaded, films), films, out, unit="pixel of the film")
+        films, scores, failures = _overlaps(loaded, films)
+        result = measure_segmenter(scores, films, out, unit="pixel of the film")
     else:
         films = _labelled(loaded, films)
         films, logits, failures = _logits(loaded, films)
@@ -73,15 +74,25 @@ def evaluate(
     return result
 
 
-def _refuse_known(bundle: Bundle, films: Manifest) -> None:
-    known = bundle.trained_on(patient_keys(films))
-    # One film in some millions is taken for a known patient by chance; a leak is never that small a share of many films.
-    if known:
+def _strangers(bundle: Bundle, films: Manifest) -> Manifest:
+    """The films, all of them of patients that the bundle was neither trained nor chosen on; else SplitError.
+
+    A bundle knows its patients by 32-bit hashes. Matches no more than chance explains, which only sets of very many
+    patients have, are left out instead.
+    """
+    keys = patient_keys(films)
+    known = set(bundle.trained_on(sorted(set(keys))))
+    taken = pl.Series([key in known for key in keys], dtype=pl.Boolean)
+    by_chance = len(set(keys)) * len(bundle.patients) / 2**32
+    if len(known) > poisson.ppf(0.999, by_chance):
         raise SplitError(
-            f"{len(known)} of these {len(films)} films belong to patients that '{bundle.info.name}' was trained or chosen on,"
-            f" such as {known[0]}",
+            f"{taken.sum()} of these {len(films)} films belong to patients that '{bundle.info.name}' was trained or"
+            f" chosen on, such as {min(known)}",
             mend="Evaluate on other patients, such as --split test",
         )
+    if known:
+        logger.warning("%d films that may be of patients in training are left out", taken.sum())
+    return films.filter(~taken)
 
 
 def _described(
@@ -152,38 +163,42 @@ def _logits(bundle: Bundle, films: Manifest) -> tuple[Manifest, NDArray[np.float
     return films.filter(pl.Series(good)), np.concatenate(found), failures
 
 
-def _readable(films: Manifest) -> tuple[Manifest, list[str]]:
-    """Films that have a mask and a file; a mask that cannot be read is an error, for it is the truth."""
-    if "mask" not in films.table.columns:
+def _overlaps(bundle: Bundle, films: Manifest) -> tuple[Manifest, list[OverlapScores], list[str]]:
+    """Scores of every film that can be read, on the film's own grid, and the faults of the others.
+
+    A mask that a film has but that cannot be read is an error, for it is the truth.
+    """
+    if "mask" not in films.table.columns or films.table["mask"].is_null().all():
         raise ManifestError(
             "these films have no masks", mend="Evaluate a segmenter on a manifest with a mask column"
         )
-    failures, good = [], []
-    for path, mask in zip(films.paths(), films.table["mask"], strict=True):
-        fault = "no mask" if mask is None else None if path.is_file() else "no such file"
-        good.append(fault is None)
-        failures += [f"{path}: {fault}"] if fault else []
-    return films.filter(pl.Series(good)), failures
+    without = films.table["mask"].is_null()
+    if without.any():
+        logger.warning("%d of %d films have no mask and are left out", without.sum(), len(films))
+    films = films.filter(pl.Series(~without))
+    scores, failures, good = [], [], []
+    for row, path in enumerate(tracked(films.paths(), "reading and measuring")):
+        try:
+            film = read(path)
+        except HilumError as error:
+            failures.append(str(error))
+            good.append(False)
+            continue
+        scores.append(_overlap(bundle, film, films, row))
+        good.append(True)
+    if not scores:
+        raise ReadError(f"none of the {len(films)} films could be read; the first: {failures[0]}")
+    return films.filter(pl.Series(good)), scores, failures
 
 
-def _masks(
-    bundle: Bundle, films: Manifest
-) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]]:
-    """(truth, found, ignored) of each film on the film's own grid."""
-    table = films.table
-    steps = bundle.info.preparation
-    for i, path in enumerate(films.paths()):
-        film = read(path)
-        mask_path = films.absolute(table["mask"][i])
-        mask = cv2.imdecode(np.fromfile(mask_path, np.uint8), cv2.IMREAD_GRAYSCALE)
-        if mask is None or mask.shape != film.pixels.shape:
-            raise ReadError("this mask is not readable or not of its film's size", path=mask_path)
-        value, ignore = (table[c][i] if c in table.columns else None for c in ("mask_value", "mask_ignore"))
-        truth = canonical_mask(mask.astype(np.uint8), value, ignore)
-        with torch.inference_mode():
-            probability = bundle(bundle.prepare(film)).sigmoid()[0].amax(0).numpy()
-        found = steps.place((film.height, film.width)).map_to_source(probability) > 0.5
-        yield truth == 1, found, truth == IGNORE
+def _overlap(bundle: Bundle, film: Radiograph, films: Manifest, row: int) -> OverlapScores:
+    table, size = films.table, (film.height, film.width)
+    value, ignore = (table[c][row] if c in table.columns else None for c in ("mask_value", "mask_ignore"))
+    truth = canonical_mask(read_mask(films.absolute(table["mask"][row]), size), value, ignore)
+    with torch.inference_mode():
+        probability = bundle(bundle.prepare(film)).sigmoid()[0].amax(0).numpy()
+    found = bundle.info.preparation.place(size).map_to_source(probability) > 0.5
+    return overlap_scores(truth == 1, found, ignore=truth == IGNORE)
 
 
 def _record(loaded: Bundle, given: str | Path | Bundle, title: str, result: dict[str, Any]) -> None:

@@ -20,6 +20,8 @@ from hilum.learning.recipe import Data, Recipe, SourceData, expand
 FIXED = "fixed_part"
 """Column of films whose part the recipe gives, whatever the split."""
 
+LEARNT = ("train", "validation")
+
 logger = logging.getLogger(__name__)
 
 Targets = NDArray[np.float32] | NDArray[np.int64] | NDArray[np.uint8]
@@ -106,19 +108,41 @@ def gather(recipe: Recipe) -> Material:
     manifest = manifest_of(data)
     parts = parted(data, manifest)
     manifest = manifest.with_split(parts)
-    seen = manifest.filter(pl.col("split").is_in(["train", "validation"]))
+    seen = manifest.filter(pl.col("split").is_in(LEARNT))
     seen = where(seen, data.learn_from, "learn_from")
-    masks = recipe.task == "segment"
-    store = _store(seen, recipe.preparation, data, masks)
+    _refuse_empty(seen)
+    store = _store(seen, recipe.preparation, data, masks=recipe.task == "segment")
     seen = store.readable(seen)
-    sides = [_part(recipe, seen.filter(split=side), store, side) for side in ("train", "validation")]
-    for side, part in zip(("train", "validation"), sides, strict=True):
-        if not len(part.manifest):
-            raise RecipeError(
-                f"the split leaves no film for {side}", mend="Change data.split or data.learn_from"
-            )
+    _refuse_empty(seen)
+    sides = [_part(recipe, seen.filter(split=side), store, side) for side in LEARNT]
+    for side, part in zip(LEARNT, sides, strict=True):
         logger.info("%s: %d films of %d patients", side, len(part.manifest), patients_in(part.manifest))
+    if recipe.task != "segment":
+        _refuse_one_sided(recipe, sides[1])
     return Material(store, sides[0], sides[1], parts, manifest)
+
+
+def _refuse_empty(films: Manifest) -> None:
+    lacking = [side for side in LEARNT if not len(films.filter(split=side))]
+    if lacking:
+        raise RecipeError(
+            f"data.split and data.learn_from leave no film that can be read for {' and '.join(lacking)}",
+            mend="Change one of the two",
+        )
+
+
+def _refuse_one_sided(recipe: Recipe, validation: Part) -> None:
+    """Epochs are chosen by AUC, which needs a film with and a film without."""
+    truth = np.asarray(validation.truth)
+    if recipe.task == "multiclass":
+        told_apart = len(np.unique(truth[truth >= 0])) > 1
+    else:
+        told_apart = bool(((truth == 1).any(0) & (truth == 0).any(0)).any())
+    if not told_apart:
+        raise RecipeError(
+            "no label has both a film with it and one without it in validation, so that no epoch can be chosen",
+            mend="Give data.split.validation a greater share, or another seed",
+        )
 
 
 def expand_under(root: str, path: str) -> Path:
@@ -165,7 +189,8 @@ def where(manifest: Manifest, condition: str | None, field: str) -> Manifest:
     if condition is None:
         return manifest
     try:
-        return manifest.filter(pl.sql_expr(condition))
+        # In brackets: polars reads a leading `view` as the beginning of a statement.
+        return manifest.filter(pl.sql_expr(f"({condition})"))
     except pl.exceptions.PolarsError as error:
         raise RecipeError(
             f"data.{field}: {error}", mend="Write a condition such as: view = 'PA' AND age >= 18"
@@ -203,7 +228,10 @@ def _auxiliary(manifest: Manifest, name: str) -> NDArray[np.float32]:
         raise RecipeError(
             f"auxiliary label {name!r}: there is no such fact", mend="Use sex:F, view:AP or age:50"
         )
-    fact = pl.col("age") >= float(value) if column == "age" else pl.col(column) == value
+    try:
+        fact = pl.col("age") >= float(value) if column == "age" else pl.col(column) == value
+    except ValueError as error:
+        raise RecipeError(f"auxiliary label {name!r}: age wants a number of years") from error
     return manifest.table.select(fact.cast(pl.Float32).fill_null(float("nan"))).to_series().to_numpy()
 
 

@@ -19,14 +19,15 @@ from hilum.bundles.info import Architecture, Code, Cut, Info, Label, Provenance,
 from hilum.datasets.preparing import IGNORE
 from hilum.errors import RecipeError
 from hilum.evaluation.calibration import Calibration, fit_platt, fit_softmax_temperature, fit_temperature
+from hilum.evaluation.overlap import overlap_scores
 from hilum.evaluation.thresholds import choose_thresholds
 from hilum.findings import UnknownFindingError, find
-from hilum.learning import material
+from hilum.learning import checkpoints, material
 from hilum.learning.history import History
 from hilum.learning.phases import run_phase
 from hilum.learning.recipe import Recipe
 from hilum.learning.results import measure_classifier, measure_segmenter, predict_store
-from hilum.models import Classifier, Model, build
+from hilum.models import Classifier, Model, Segmenter, build
 
 logger = logging.getLogger(__name__)
 
@@ -34,18 +35,19 @@ logger = logging.getLogger(__name__)
 def train(recipe: Recipe, folder: str | Path, tensorboard: bool = False) -> Path:
     """Carry out a recipe in `folder` and return the bundle's path, `folder/bundle`.
 
+    `folder/manifest.parquet` holds all its films with their split: what `evaluate(..., split="test")` wants.
+
+    `folder/manifest.parquet` keeps all films with their part, for `hilum evaluate ... --split test`.
+
     A run that was killed goes on when it is called again with the same recipe and folder, and ends where it would have
     ended. RecipeError where the folder holds the run of another recipe.
     """
     folder = Path(folder)
     _claim(folder, recipe)
     stuff = material.gather(recipe)
-    (folder / "split.json").write_text(
-        json.dumps(
-            {"digest": stuff.split.digest, "counts": stuff.split.counts, **dict(stuff.split.choices)},
-            indent=2,
-        )
-    )
+    _hold_to_split(folder, stuff)
+    stuff.manifest.save(folder / "manifest.parquet")
+    stuff.manifest.save(folder / "manifest.parquet")  # for `hilum evaluate ... --split test`
     torch.manual_seed(recipe.seed)
     model = build_model(recipe)
     history = History(folder, tensorboard)
@@ -72,6 +74,10 @@ def build_model(recipe: Recipe) -> Model:
             model.mean,
             model.std,
         )
+    if isinstance(model, Segmenter) != (recipe.task == "segment"):
+        raise RecipeError(f"model.name: '{choice.name}' is not made for task '{recipe.task}'")
+    if recipe.data.auxiliary and not (isinstance(model, Classifier) and model.linear_head()):
+        raise RecipeError("data.auxiliary: the model's head is not one linear layer, which alone can be cut")
     return model
 
 
@@ -85,11 +91,12 @@ def conclude(recipe: Recipe, model: Model, stuff: material.Material, folder: Pat
     name = "validation (chose calibration and thresholds)"
     if recipe.task == "segment":
         masks = np.asarray(stuff.store.masks)[rows]
-        found = (
-            (mask == 1, logit.max(0) > 0, mask == IGNORE) for mask, logit in zip(masks, logits, strict=True)
-        )
+        scores = [
+            overlap_scores(mask == 1, logit.max(0) > 0, ignore=mask == IGNORE)
+            for mask, logit in zip(masks, logits, strict=True)
+        ]
         result = measure_segmenter(
-            found, stuff.validation.manifest, folder / "validation", unit="prepared pixel"
+            scores, stuff.validation.manifest, folder / "validation", unit="prepared pixel"
         )
     else:
         truth = np.asarray(stuff.validation.truth)
@@ -102,8 +109,7 @@ def conclude(recipe: Recipe, model: Model, stuff: material.Material, folder: Pat
 def without_auxiliary(model: Model, recipe: Recipe) -> Model:
     """The model without the outputs that were learnt beside, which a bundle does not carry."""
     linear = model.linear_head() if isinstance(model, Classifier) else None
-    if linear is None:
-        raise RecipeError("auxiliary labels need a model with one linear layer for a head")
+    assert linear is not None  # `build_model` saw to it
     keep = len(recipe.data.labels)
     linear.weight = torch.nn.Parameter(linear.weight.detach()[:keep].clone())
     linear.bias = torch.nn.Parameter(linear.bias.detach()[:keep].clone())
@@ -191,6 +197,21 @@ def _hashes(stuff: material.Material) -> NDArray[np.uint32]:
     return np.unique(np.array([patient_hash(key) for key in keys], np.uint32))
 
 
+def _hold_to_split(folder: Path, stuff: material.Material) -> None:
+    """Write down who is on which side, or refuse to go on with other films or another split than the run began with."""
+    note = folder / "split.json"
+    parts = {"train": stuff.train.manifest.digest, "validation": stuff.validation.manifest.digest}
+    known = {"digest": stuff.split.digest, "counts": stuff.split.counts, "films": parts}
+    before = json.loads(note.read_text()) if note.is_file() else {}
+    if any(before.get(name, value) != value for name, value in known.items()):
+        raise RecipeError(
+            "the films, their labels or their split are not those that this run began with",
+            path=folder,
+            mend="Choose another folder with --out, or bring the data back",
+        )
+    checkpoints.write_whole(note, json.dumps({**known, **dict(stuff.split.choices)}, indent=2))
+
+
 def _claim(folder: Path, recipe: Recipe) -> None:
     """Write the recipe into a new run's folder, or refuse the folder of another run."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -200,5 +221,5 @@ def _claim(folder: Path, recipe: Recipe) -> None:
         raise RecipeError(
             "this folder holds a run of another recipe", path=folder, mend="Choose another folder with --out"
         )
-    note.write_text(written)
+    checkpoints.write_whole(note, written)
     (folder / "recipe.yaml").write_text(recipe.as_yaml())

@@ -1,0 +1,225 @@
+"""The one door to test data: whom it refuses, what it leaves out and says so, and that its numbers are right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from hilum.bundles import Bundle, load, save, verify
+from hilum.bundles.bundle import patient_hash
+from hilum.bundles.info import Label, Scaling
+from hilum.datasets.manifest import Manifest
+from hilum.errors import HilumError, ManifestError, ReadError, SplitError
+from hilum.images.read import read
+from hilum.learning.evaluate import evaluate
+from tests.bundles_for_tests import classifier_bundle, dark_lungs_bundle, unet_bundle
+
+
+@pytest.fixture
+def tested(manifest: Manifest) -> Manifest:
+    return manifest.filter(split="test")
+
+
+@pytest.fixture
+def bundle() -> Bundle:
+    """Random weights for Mass and Effusion; it knows the patients of the training part."""
+    toy = classifier_bundle("toy")
+    labels = tuple(
+        Label(name=n, threshold=t.threshold)
+        for n, t in zip(("Effusion", "Mass", "Nodule"), toy.info.labels, strict=True)
+    )
+    toy.info = toy.info.model_copy(update={"labels": labels})
+    toy.patients = np.array([patient_hash(f"films:p{i}") for i in range(18)], np.uint32)
+    return toy
+
+
+def known_patients(manifest: Manifest, bundle: Bundle) -> None:
+    """The bundle knows the training patients of this manifest by their names in it."""
+    patients = set(manifest.filter(split="train").table["patient"])
+    bundle.patients = np.array([patient_hash(p) for p in patients], np.uint32)
+
+
+def test_patients_seen_in_training_are_refused(
+    bundle: Bundle, manifest: Manifest, tested: Manifest, tmp_path: Path
+):
+    known_patients(manifest, bundle)
+    with pytest.raises(SplitError, match=r"^36 of these 48 films"):
+        evaluate(bundle, manifest, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(SplitError, match="2 of these 2 films"):
+        evaluate(bundle, manifest, tmp_path / "out", where_sql="image_id IN ('train-00', 'train-01')")
+    assert "12 films" in evaluate(bundle, manifest, tmp_path / "out", split="test")["note"]
+
+
+def test_chance_matches_of_hashes_are_left_out_not_refused(
+    bundle: Bundle, tested: Manifest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """Among very many patients a 32-bit hash is shared with a stranger now and then."""
+    first = tested.table["patient"][0]
+    strangers = np.arange(200_000_000, 220_000_000, dtype=np.uint32)
+    bundle.patients = np.unique(np.append(strangers, patient_hash(first)))
+    note = evaluate(bundle, tested, tmp_path / "out")["note"]
+    assert "10 films of 5 patients" in note
+    assert "left out" in caplog.text
+
+
+def test_only_labels_that_are_known_are_measured(bundle: Bundle, tested: Manifest, tmp_path: Path):
+    """The manifest says nothing of Nodule, and Effusion of two thirds of the films."""
+    result = evaluate(bundle, tested, tmp_path / "out", name="phantoms")
+    rows = {row["output"]: row for row in result["tables"]["per output"]}
+    assert {name: row["n"] for name, row in rows.items()} == {"Effusion": 8, "Mass": 12, "Nodule": 0}
+    assert rows["Nodule"]["AUC"]["value"] is None
+    predictions = pl.read_parquet(tmp_path / "out" / "predictions.parquet")
+    for name in ("Effusion", "Mass"):
+        known = predictions.filter(pl.col(f"truth:{name}").is_not_nan())
+        expected = roc_auc_score(known[f"truth:{name}"], known[f"probability:{name}"])
+        assert rows[name]["AUC"]["value"] == pytest.approx(expected)
+    written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert written["manifest"] == tested.digest
+    assert written["name"] == "phantoms"
+
+
+def test_predictions_are_what_the_bundle_says(bundle: Bundle, tested: Manifest, tmp_path: Path):
+    evaluate(bundle, tested, tmp_path / "out")
+    predictions = pl.read_parquet(tmp_path / "out" / "predictions.parquet")
+    with torch.inference_mode():
+        for row in (0, 7):
+            expected = bundle.probabilities(bundle(bundle.prepare(read(tested.paths()[row]))))[0].numpy()
+            found = [predictions[f"probability:{name}"][row] for name in bundle.labels]
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def broken(films: Path, tested: Manifest, folder: Path) -> Manifest:
+    """The test films, the third of them cut short and the fifth gone."""
+    table = tested.table.with_columns(pl.Series("path", [str(p) for p in tested.paths()]))
+    paths = table["path"].to_list()
+    masks = [str(films / m) for m in table["mask"]]
+    (folder / "cut.png").write_bytes(Path(paths[2]).read_bytes()[:200])
+    paths[2], paths[4] = str(folder / "cut.png"), str(folder / "gone.png")
+    return Manifest(table.with_columns(pl.Series("path", paths), pl.Series("mask", masks)))
+
+
+@pytest.mark.parametrize("task", ["classify", "segment"])
+def test_films_that_cannot_be_read_are_named_and_the_others_measured(
+    task: str, bundle: Bundle, films: Path, tested: Manifest, tmp_path: Path
+):
+    chosen = bundle if task == "classify" else dark_lungs_bundle()
+    result = evaluate(chosen, broken(films, tested, tmp_path), tmp_path / "out")
+    assert result["note"].startswith("10 films of 6 patients")
+    assert "2 films could not be read" in result["note"]
+    assert len(result["unreadable"]) == 2
+    assert "cut.png" in result["unreadable"][0]
+    assert "gone.png" in result["unreadable"][1]
+
+
+@pytest.mark.parametrize("task", ["classify", "segment"])
+def test_nothing_to_measure_is_an_error(task: str, bundle: Bundle, tested: Manifest, tmp_path: Path):
+    chosen = bundle if task == "classify" else dark_lungs_bundle()
+    gone = Manifest(tested.table.with_columns(path=pl.lit("none/") + pl.col("path")))
+    with pytest.raises(ReadError, match="none of the 12 films"):
+        evaluate(chosen, gone, tmp_path / "out")
+    unlabelled = Manifest(tested.table.drop("mask", "label:Mass", "label:Effusion"), root=tested.root)
+    with pytest.raises(ManifestError, match=r"label|mask"):
+        evaluate(chosen, unlabelled, tmp_path / "out")
+    with pytest.raises(ManifestError, match="no film is left"):
+        evaluate(chosen, tested, tmp_path / "out", split="validation")
+
+
+@pytest.mark.parametrize("fault", ["gone", "empty", "size"])
+def test_a_mask_that_cannot_be_read_is_an_error(fault: str, tested: Manifest, films: Path, tmp_path: Path):
+    mask = tmp_path / "mask.png"
+    if fault == "empty":
+        mask.touch()
+    elif fault == "size":
+        cv2.imwrite(str(mask), np.zeros((5, 5), np.uint8))
+    table = tested.table.with_columns(mask=pl.lit(str(mask)))
+    with pytest.raises(HilumError) as caught:
+        evaluate(dark_lungs_bundle(), Manifest(table, root=tested.root), tmp_path / "out")
+    assert caught.value.path == mask
+
+
+def test_segmentation_is_measured_on_the_films_own_grid(films: Path, tested: Manifest, tmp_path: Path):
+    chosen = dark_lungs_bundle()
+    result = evaluate(chosen, tested, tmp_path / "out")
+    by_patient: dict[str, list[float]] = {}
+    for path, mask, patient in zip(
+        tested.paths(), tested.table["mask"], tested.table["patient"], strict=True
+    ):
+        film = read(path)
+        truth = cv2.imread(str(films / mask), cv2.IMREAD_GRAYSCALE) > 0
+        with torch.inference_mode():
+            small = chosen(chosen.prepare(film)).sigmoid()[0, 0].numpy()
+        # Squashed: a bilinear resize back to the film's size, by OpenCV on its own.
+        found = cv2.resize(small, (truth.shape[1], truth.shape[0]), interpolation=cv2.INTER_LINEAR) > 0.5
+        overlap = sum(int(a and b) for a, b in zip(truth.ravel(), found.ravel(), strict=True))
+        by_patient.setdefault(patient, []).append(2 * overlap / (truth.sum() + found.sum()))
+    expected = np.mean([np.mean(values) for values in by_patient.values()])
+    assert expected > 0.8
+    assert result["facts"]["dice"]["value"] == pytest.approx(expected, abs=2e-3)
+    assert pl.read_csv(tmp_path / "out" / "films.csv").height == 12
+
+
+def test_ignored_pixels_take_no_part(films: Path, tested: Manifest, tmp_path: Path):
+    """Masks that say nothing of the film's lower half: the same as scores of the upper half alone."""
+    for name in tested.table["mask"]:
+        mask = cv2.imread(str(films / name), cv2.IMREAD_GRAYSCALE)
+        mask[80:] = 127
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), mask)
+    table = tested.table.with_columns(
+        path=pl.lit(f"{films}/") + pl.col("path"), mask=pl.lit(f"{tmp_path}/") + pl.col("mask"),
+        mask_value=pl.lit(255), mask_ignore=pl.lit(127),
+    )  # fmt: skip
+    chosen = dark_lungs_bundle()
+    evaluate(chosen, Manifest(table), tmp_path / "out")
+    found = pl.read_csv(tmp_path / "out" / "films.csv")["dice"][0]
+    film, name = read(tested.paths()[0]), tested.table["mask"][0]
+    truth = cv2.imread(str(films / name), cv2.IMREAD_GRAYSCALE)[:80] > 0
+    with torch.inference_mode():
+        small = chosen(chosen.prepare(film)).sigmoid()[0, 0].numpy()
+    inside = cv2.resize(small, (film.width, film.height), interpolation=cv2.INTER_LINEAR)[:80] > 0.5
+    assert found == pytest.approx(2 * (truth & inside).sum() / (truth.sum() + inside.sum()), abs=3e-3)
+
+
+def test_classes_that_exclude_each_other(tested: Manifest, tmp_path: Path):
+    chosen = classifier_bundle("toy", group="toy")
+    labels = tuple(Label(name=n) for n in ("well", "ill", "other"))
+    scaling = Scaling(kind="temperature", slope=(0.7,), intercept=(0.0,))
+    chosen.info = chosen.info.model_copy(update={"labels": labels, "calibration": scaling})
+    result = evaluate(chosen, tested, tmp_path / "out")
+    predictions = pl.read_parquet(tmp_path / "out" / "predictions.parquet")
+    shares = predictions.select(f"probability:{n}" for n in ("well", "ill", "other")).to_numpy()
+    np.testing.assert_allclose(shares.sum(1), 1, atol=1e-5)
+    truth = tested.table["class"].to_numpy() == "ill"
+    rows = {row["output"]: row for row in result["tables"]["per output"]}
+    assert rows["ill"]["AUC"]["value"] == pytest.approx(roc_auc_score(truth, shares[:, 1]))
+    assert (tmp_path / "out" / "confusion.png").is_file()
+
+
+def test_recording_writes_the_result_into_the_bundle(bundle: Bundle, tested: Manifest, tmp_path: Path):
+    place = save(bundle, tmp_path / "toy.hilum")
+    before = load(place).state_dict()
+    evaluate(place, tested, tmp_path / "out", name="phantoms", record=True)
+    info = verify(place)
+    assert "phantoms" in info.metrics
+    assert "12 films of 6 patients" in info.metrics["phantoms"]["note"]
+    after = load(place)
+    assert all(torch.equal(before[k], v) for k, v in after.state_dict().items())
+    assert "phantoms" in (tmp_path / "out" / "evaluation.md").read_text()
+    assert set(after.patients.tolist()) == set(bundle.patients.tolist())
+
+
+def test_a_bundle_in_memory_cannot_be_recorded_in(bundle: Bundle, tested: Manifest, tmp_path: Path):
+    with pytest.raises(ManifestError, match="in memory"):
+        evaluate(bundle, tested, tmp_path / "out", record=True)
+
+
+def test_a_unet_runs_through_the_door(tested: Manifest, tmp_path: Path):
+    assert "12 films" in evaluate(unet_bundle(), tested, tmp_path / "out")["note"]
