@@ -9,7 +9,7 @@ import typer
 
 from hilum import __version__
 from hilum.cli import analyze, bundle, data, evaluate, train
-from hilum.errors import HilumError
+from hilum.errors import HilumError, one_line
 
 app = typer.Typer(
     name="hilum",
@@ -40,9 +40,16 @@ def options(
         False, "--version", callback=_version, is_eager=True, help="Print the version."
     ),
 ) -> None:
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(message)s"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
+
+
+class _OneLine(logging.Formatter):
+    """A record is a line, whatever the file names in it hold."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return one_line(super().formatMessage(record))
 
 
 def main() -> None:
@@ -56,4 +63,7 @@ def main() -> None:
         typer.secho("hilum: stopped", err=True)
         sys.exit(130)
     except BrokenPipeError:
+        sys.exit(1)
+    except OSError as error:  # no room, no permission, a file where a folder should be
+        typer.secho(f"hilum: {one_line(str(error))}", fg="red", err=True)
         sys.exit(1)

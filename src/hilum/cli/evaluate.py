@@ -25,6 +25,8 @@ def evaluate(
     Films of patients that took part in training or validation are refused.
 
     Example: hilum evaluate findings nih14.parquet --split test --out results
+
+    Example: hilum evaluate runs/lungs/bundle runs/lungs/manifest.parquet --split test --out results
     """
     from rich.console import Console
     from rich.markdown import Markdown

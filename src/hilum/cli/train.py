@@ -26,9 +26,15 @@ def train(
     """
     from rich.console import Console
 
+    from hilum.errors import MissingExtraError
     from hilum.learning.recipe import load_recipe
-    from hilum.learning.run import train as carry_out
 
+    try:
+        from hilum.learning.run import train as carry_out
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "lightning":
+            raise
+        raise MissingExtraError.named("train", "Training") from error
     logging.getLogger("hilum").setLevel(logging.INFO)
     wish = load_recipe(recipe, changes or [])
     bundle = carry_out(wish, out or Path("runs") / wish.name, tensorboard)
