@@ -134,6 +134,9 @@ def test_nearly_constant_and_mask_like_images_are_refused() -> None:
 
 def test_values_that_are_not_numbers_are_refused() -> None:
     assert refused(assess(film(np.full((300, 300), np.nan))), "not numbers")
+    one = phantom(height=600, width=600).pixels.copy()
+    one[1:9, 1:9] = np.nan
+    assert not assess(film(one)).analysable
 
 
 def test_tiny_and_long_pictures_are_refused() -> None:

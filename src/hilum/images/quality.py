@@ -155,7 +155,7 @@ def _look(film: Radiograph) -> _Opinion:
     probability = looks["frontal"]
     checks: dict[str, float | str] = {f"looks_{kind}": round(p, 4) for kind, p in looks.items()}
     likeliest = max(_LOOKS, key=lambda kind: looks[kind])
-    if probability < thresholds["refuse"]:
+    if not probability >= thresholds["refuse"]:  # a probability that is no number refuses too
         return _Opinion(_LOOKS[likeliest], (), checks)
     if probability < thresholds["warn"]:
         text = f"It is doubtful whether this is an upright frontal chest film. {_LOOKS[likeliest]}"
