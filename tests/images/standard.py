@@ -75,9 +75,9 @@ def shown(stored: NDArray[np.int64], header: Header) -> NDArray[np.float64]:
             y = windowed(x, *header.window)
         else:  # no VOI: the film's own range
             y = (x - low) / (high - low)
-        if header.shape == "INVERSE":  # C.11.6.1.2, decides where it is present
-            y = 1 - y
-        elif header.shape is None and header.photometric == "MONOCHROME1":  # C.7.6.3.1.2
+        # C.11.6.1.2: the shape decides where it is present; else C.7.6.3.1.2.
+        inverse = header.photometric == "MONOCHROME1" if header.shape is None else header.shape == "INVERSE"
+        if inverse:
             y = 1 - y
         out[v] = y
     return np.vectorize(out.__getitem__, otypes=[np.float64])(stored)

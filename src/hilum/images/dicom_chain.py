@@ -133,7 +133,9 @@ def _lut_entries(item: Dataset, count: int) -> NDArray[np.uint16] | None:
     data = value(item, "LUTData")
     if isinstance(data, bytes):
         if len(data) >= 2 * count:
-            return np.frombuffer(data, ">u2" if item.original_encoding[1] is False else "<u2", count).astype(np.uint16)
+            return np.frombuffer(data, ">u2" if item.original_encoding[1] is False else "<u2", count).astype(
+                np.uint16
+            )
         # 8-bit entries packed two to a word (C.11.1.1.1)
         return np.frombuffer(data, np.uint8, count).astype(np.uint16) if len(data) >= count else None
     listed = numbers(item, "LUTData")

@@ -59,7 +59,9 @@ class Layout:
 def layout(dataset: Dataset) -> Layout:
     """Read and check the Image Pixel module; raises `ReadError` for what is not one greyscale or RGB frame."""
     if not value(dataset, "PixelData"):
-        raise ReadError("it has no pixels, or it is cut short before them", mend="Give a film, or fetch it again.")
+        raise ReadError(
+            "it has no pixels, or it is cut short before them", mend="Give a film, or fetch it again."
+        )
     photometric = text(dataset, "PhotometricInterpretation")
     if photometric is None:
         raise ReadError(
@@ -208,5 +210,5 @@ def _shaped(values: NDArray, image: Layout, planar: bool) -> NDArray[np.unsigned
     return values.reshape(image.height, image.width, 3)
 
 
-def _last_line(error: Exception) -> str:
+def _last_line(error: BaseException) -> str:
     return str(error).strip().rsplit("\n", 1)[-1].strip() or type(error).__name__

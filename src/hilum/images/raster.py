@@ -43,7 +43,8 @@ def read_raster(data: bytes, kind: RasterFormat) -> Radiograph:
         except Image.DecompressionBombError:
             raise LimitError("its header asks for too many pixels", mend="Scale it down.") from None
         except (UnidentifiedImageError, OSError, ValueError, TypeError):
-            raise ReadError(f"its {kind.upper()} header is damaged", mend="Fetch the file again.") from None
+            fault = f"its {kind.upper()} header is damaged, or of a kind that Pillow cannot read"
+            raise ReadError(fault, mend="Fetch the file again, or save it as PNG.") from None
         with image:
             check_size(image.height, image.width)
             if kind == "tiff":
@@ -119,7 +120,8 @@ def _check_tiff_length(image: Image.Image, length: int) -> None:
 def _deep_colour_png(image: Image.Image, data: bytes) -> tuple[Values, Notices]:
     """16-bit PNGs with colour or alpha, which Pillow would cut to 8 bits. Pillow verifies what OpenCV would let pass."""
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    image.verify()
+    with Image.open(io.BytesIO(data), formats=["PNG"]) as fresh:
+        fresh.verify()
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3:
         raise ReadError("its PNG pixels are damaged or cut short", mend="Fetch the file again.")

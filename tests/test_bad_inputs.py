@@ -1,0 +1,350 @@
+"""Bad films: each is refused with fault, file and mend, or read with a warning; none ends or floods the process.
+
+The numbers are those of the project's list of hazards (A: refused; B: bounded; D: warned of).
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pydicom import uid
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from hilum.errors import HilumError, LimitError, ReadError
+from hilum.images.radiograph import Radiograph
+from hilum.images.read import read
+
+from .images.films import film, ramp, save, save_compressed
+
+STORED = ramp(12, False)
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    return save(film(STORED), tmp_path / "good.dcm")
+
+
+def without_meta(change: Callable[[Dataset], None], syntax: uid.UID | None = None) -> Callable[[Path], None]:
+    """A maker of a film that is valid but for `change`."""
+
+    def make(path: Path) -> None:
+        ds = film(STORED)
+        change(ds)
+        if syntax is None:
+            save(ds, path)
+        else:
+            ds.file_meta.TransferSyntaxUID = syntax
+            ds.save_as(path, enforce_file_format=True)
+
+    return make
+
+
+def cut(share: float) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        data = save(film(STORED), path).read_bytes()
+        path.write_bytes(data[: int(len(data) * share)])
+
+    return make
+
+
+def lying_length(path: Path) -> None:
+    data = save(film(STORED), path).read_bytes()
+    at = data.index(struct.pack("<HH2sH", 0x7FE0, 0x0010, b"OW", 0)) + 8
+    path.write_bytes(data[:at] + struct.pack("<L", 0xFFFFFFF0) + data[at + 4 :])
+
+
+def nested(undefined: bool) -> Callable[[Path], None]:
+    """Requested Procedure Code Sequence within itself, 300 times."""
+
+    def make(path: Path) -> None:
+        head = struct.pack("<HH2sH", 0x0032, 0x1064, b"SQ", 0)
+        item, item_end = struct.pack("<HH", 0xFFFE, 0xE000), struct.pack("<HHL", 0xFFFE, 0xE00D, 0)
+        sequence_end, body, forever = (
+            struct.pack("<HHL", 0xFFFE, 0xE0DD, 0),
+            b"",
+            struct.pack("<L", 0xFFFFFFFF),
+        )
+        for _ in range(300):
+            if undefined:
+                body = head + forever + item + forever + body + item_end + sequence_end
+            else:
+                body = item + struct.pack("<L", len(body)) + body
+                body = head + struct.pack("<L", len(body)) + body
+        data = save(film(STORED), path).read_bytes()
+        at = data.index(struct.pack("<HH2sH", 0x7FE0, 0x0010, b"OW", 0))
+        path.write_bytes(data[:at] + body + data[at:])
+
+    return make
+
+
+def set_to(**elements: object) -> Callable[[Dataset], None]:
+    def change(ds: Dataset) -> None:
+        for keyword, value in elements.items():
+            if value is None:
+                delattr(ds, keyword)
+            else:
+                setattr(ds, keyword, value)
+
+    return change
+
+
+def smaller_codestream(path: Path) -> None:
+    ds = film(STORED)
+    ds.compress(uid.JPEG2000Lossless)
+    ds.Rows, ds.Columns = 4000, 4000
+    ds.save_as(path)
+
+
+def corrupt_jpeg_2000(path: Path) -> None:
+    ds = film(STORED)
+    ds.compress(uid.JPEG2000Lossless)
+    data = bytearray(ds.PixelData)
+    at = data.index(b"\xff\x51")
+    data[at + 46 : at + 126] = b"\xa5" * 80
+    ds.PixelData = bytes(data)
+    ds["PixelData"].is_undefined_length = True
+    ds.save_as(path)
+
+
+def as_syntax(syntax: uid.UID) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        from pydicom.encaps import encapsulate
+
+        ds = film(STORED)
+        ds.file_meta.TransferSyntaxUID = syntax
+        ds.PixelData = encapsulate([b"\0\0\1\xb3" + b"\0" * 60])
+        ds["PixelData"].is_undefined_length = True
+        ds.save_as(path, enforce_file_format=True)
+
+    return make
+
+
+REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "1 empty file": (lambda p: p.write_bytes(b""), "empty"),
+    "2 text named .dcm": (
+        lambda p: p.write_text("Dear colleague, enclosed please find the film.\n" * 9),
+        "neither",
+    ),
+    "3 truncated header": (cut(0.06), "cut short"),
+    "4 truncated pixels": (cut(0.7), "cut short"),
+    "5 pixel length 0xFFFFFFF0": (
+        lambda p: (lying_length(p), p.write_bytes(p.read_bytes()[:-100])),
+        "cut short",
+    ),
+    "6 nested 300 deep": (nested(undefined=False), "nests sequences"),
+    "6 nested 300 deep, undefined length": (nested(undefined=True), "nests sequences"),
+    "7 no rows": (without_meta(set_to(Rows=0)), "0 rows"),
+    "8 65535 x 65535": (without_meta(set_to(Rows=65535, Columns=65535)), "65535 x 65535"),
+    "9 a billion frames": (without_meta(set_to(NumberOfFrames=10**9)), "1000000000 frames"),
+    "10 codestream size": (smaller_codestream, "64 x 48"),
+    "11 corrupt JPEG 2000": (corrupt_jpeg_2000, "cannot be decoded|no JPEG 2000"),
+    "12 bits stored over allocated": (without_meta(set_to(BitsStored=20, HighBit=19)), "contradict"),
+    "13 palette": (without_meta(set_to(PhotometricInterpretation="PALETTE COLOR")), "PALETTE COLOR"),
+    "13 YBR": (without_meta(set_to(PhotometricInterpretation="YBR_FULL", SamplesPerPixel=3)), "YBR_FULL"),
+    "14 no photometric": (without_meta(set_to(PhotometricInterpretation=None)), "Photometric"),
+    "15 MPEG": (as_syntax(uid.MPEG2MPML), "MPEG2"),
+    "16 no pixels": (without_meta(set_to(PixelData=None)), "no pixels"),
+    "a folder": (lambda p: p.mkdir(), "no regular file"),
+    "a missing file": (lambda p: None, "no such file"),
+    "a signed 32-bit dose": (without_meta(set_to(BitsAllocated=32, BitsStored=32, HighBit=31)), "32 bits"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_and_the_next_film_is_read(case: str, tmp_path: Path, good: Path) -> None:
+    make, words = REFUSED[case]
+    bad = tmp_path / "bad.dcm"
+    make(bad)
+    with pytest.raises(ReadError, match=words) as caught:
+        read(bad)
+    assert caught.value.path == bad
+    assert caught.value.mend
+    assert "\n" not in str(caught.value)
+    assert read(good).pixels.shape == STORED.shape
+
+
+def deflated_bomb(path: Path) -> None:
+    """17: a dataset of zeros that inflates to 600 MiB from 0.6 MB."""
+    ds = film(STORED)
+    header = save(ds, path).read_bytes()
+    meta_end = 132 + 12 + struct.unpack("<L", header[140:144])[0]
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    body = packer.compress(header[meta_end:])
+    body += b"".join(packer.compress(bytes(2**20)) for _ in range(600)) + packer.flush()
+    # The two UIDs differ in length: write the meta group again for the deflated syntax.
+    ds.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
+    meta = io.BytesIO()
+    from pydicom.filewriter import write_file_meta_info
+
+    write_file_meta_info(meta, ds.file_meta)
+    path.write_bytes(bytes(128) + b"DICM" + meta.getvalue() + body)
+
+
+def huge_png(path: Path) -> None:
+    """20: 50,000 x 50,000 grey pixels, all black."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">L", len(data)) + kind + data + struct.pack(">L", zlib.crc32(kind + data))
+
+    packer = zlib.compressobj(9)
+    rows = b"".join(packer.compress(bytes(50_001)) for _ in range(2000)) + packer.flush()
+    header = struct.pack(">LLBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
+
+
+BOUNDED: dict[str, Callable[[Path], object]] = {
+    "5 pixel length 0xFFFFFFF0": lambda p: (lying_length(p), p.write_bytes(p.read_bytes()[:-100])),
+    "8 65535 x 65535": without_meta(set_to(Rows=65535, Columns=65535)),
+    "17 deflated bomb": deflated_bomb,
+    "20 a 50,000 x 50,000 PNG": huge_png,
+}
+MEASURED = """
+import resource, sys
+from hilum.errors import ReadError
+from hilum.images.read import read
+try:
+    read(sys.argv[1])
+except ReadError as error:
+    print(type(error).__name__, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.parametrize("case", BOUNDED)
+def test_memory_stays_under_a_gibibyte(case: str, tmp_path: Path) -> None:
+    bad = tmp_path / "bad"
+    BOUNDED[case](bad)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(bad)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    kind, mebibytes = done.stdout.split()
+    assert kind == ("ReadError" if case.startswith("5") else "LimitError")
+    assert int(mebibytes) < 1024
+
+
+def test_a_deflated_film_is_read(tmp_path: Path, good: Path) -> None:
+    ds = film(STORED)
+    ds.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
+    ds.save_as(tmp_path / "deflated.dcm", enforce_file_format=True)
+    np.testing.assert_array_equal(read(tmp_path / "deflated.dcm").pixels, read(good).pixels)
+
+
+WARNED: dict[str, tuple[dict[str, object], str]] = {
+    "40 for processing": ({"PresentationIntentType": "FOR PROCESSING"}, "for_processing"),
+    "42 NaN window": ({"WindowCenter": "NaN", "WindowWidth": "100"}, "bad_window"),
+    "43 window width 0": ({"WindowCenter": 2048, "WindowWidth": 0}, "bad_window"),
+    "43 negative window width": ({"WindowCenter": 2048, "WindowWidth": -4}, "bad_window"),
+    "44 burned in": ({"BurnedInAnnotation": "YES"}, "burned_in_annotation"),
+    "45 missing sex": ({"PatientSex": ""}, "missing_sex"),
+    "45 missing age": ({"PatientAge": "", "PatientBirthDate": ""}, "missing_age"),
+    "46 unknown character set": ({"SpecificCharacterSet": "ISO_IR 4711"}, "character_set"),
+    "an unknown VOI function": (
+        {"WindowCenter": 2048, "WindowWidth": 4096, "VOILUTFunction": "CUBIC"},
+        "bad_window",
+    ),
+    "a slope of 0": ({"RescaleSlope": 0, "RescaleIntercept": 1}, "bad_rescale"),
+    "an empty VOI LUT": ({"VOILUTSequence": Sequence([Dataset()])}, "bad_window"),
+    "an empty Modality LUT": ({"ModalityLUTSequence": Sequence([Dataset()])}, "bad_modality_lut"),
+}
+
+
+@pytest.mark.parametrize("case", WARNED)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_warned_and_read(case: str, tmp_path: Path) -> None:
+    elements, code = WARNED[case]
+    got = read(save(film(STORED, **elements), tmp_path / "film.dcm"))
+    assert code in {notice.code for notice in got.notices}
+    clean = {n.code for n in read(save(film(STORED), tmp_path / "clean.dcm")).notices}
+    assert not clean
+    assert np.isfinite(got.pixels).all()
+    # What cannot be applied is left out: the film's full range is shown.
+    np.testing.assert_allclose(got.pixels, STORED / 4095, atol=2e-4)
+
+
+def valid_files() -> dict[str, bytes]:
+    """Small valid files of every kind, to be damaged."""
+    grey = np.random.default_rng(0).integers(0, 256, (24, 32), dtype=np.uint8)
+    out: dict[str, bytes] = {}
+    for kind, image in {
+        "PNG": Image.fromarray(grey.astype(np.uint16) * 257),
+        "JPEG": Image.fromarray(grey),
+        "TIFF": Image.fromarray(grey.astype(np.uint16) * 257),
+    }.items():
+        buffer = io.BytesIO()
+        image.save(buffer, format=kind)
+        out[kind] = buffer.getvalue()
+    return out
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("seeds")
+    out = valid_files()
+    window = {"WindowCenter": 2000, "WindowWidth": 3000, "RescaleSlope": 1, "RescaleIntercept": 0}
+    out["DICOM"] = save(film(STORED, **window), folder / "raw").read_bytes()
+    syntaxes = (uid.RLELossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEG2000Lossless)
+    for syntax in syntaxes:
+        out[syntax.name] = save_compressed(film(STORED, **window), folder / "packed", syntax).read_bytes()
+    return out
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_damage_gives_a_film_or_our_error(
+    data: st.DataObject, seeds: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Truncation and changed bytes in a valid file of any kind: a `Radiograph` or a `HilumError`, nothing else."""
+    content = bytearray(seeds[data.draw(st.sampled_from(sorted(seeds)))])
+    for _ in range(data.draw(st.integers(0, 8))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    if data.draw(st.booleans()):
+        content = content[: data.draw(st.integers(0, len(content)))]
+    path = tmp_path / "damaged"
+    path.write_bytes(content)
+    got: Radiograph | HilumError
+    try:
+        got = read(path)
+    except HilumError as error:
+        got = error
+    if isinstance(got, HilumError):
+        assert got.path == path
+    else:
+        assert 0 <= got.pixels.min() <= got.pixels.max() <= 1
+
+
+@pytest.mark.parametrize("syntax", [uid.JPEGLosslessSV1, uid.JPEGExtended12Bit])
+def test_an_odd_application_segment_does_not_end_the_process(syntax: uid.UID, tmp_path: Path) -> None:
+    """A JFIF revision of 255 makes GDCM raise an exception that nobody catches; the stream reaches it without."""
+    ds = film(STORED)
+    path = save_compressed(ds, tmp_path / "film.dcm", uid.JPEGLosslessSV1)
+    data = path.read_bytes()
+    at = data.index(b"\xff\xd8\xff") + 2
+    jfif = b"\xff\xe0" + struct.pack(">H5sBBBHHBB", 16, b"JFIF\0", 255, 1, 0, 1, 1, 0, 0)
+    length_at = data.rindex(b"\xfe\xff\x00\xe0", 0, at) + 4
+    length = struct.unpack("<L", data[length_at : length_at + 4])[0] + len(jfif)
+    data = data[:length_at] + struct.pack("<L", length) + data[length_at + 4 : at] + jfif + data[at:]
+    path.write_bytes(data.replace(str(uid.JPEGLosslessSV1).encode(), str(syntax).encode().ljust(22, b"\0")))
+    code = f"from hilum.images.read import read; print(read({str(path)!r}).pixels.shape)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(STORED.shape)
+
+
+def test_limits_are_read_errors() -> None:
+    assert issubclass(LimitError, ReadError)
