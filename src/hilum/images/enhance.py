@@ -33,7 +33,7 @@ def non_local_means(pixels: Pixels, strength: float = 0.02, patch: int = 5, sear
     stored = np.rint(np.clip(pixels, 0, 1) * 65535).astype(np.uint16)
     # OpenCV's 16-bit version measures patches by the L1 norm.
     out = cv2.fastNlMeansDenoising(
-        stored, None, [strength * 65535], templateWindowSize=patch, searchWindowSize=search, normType=cv2.NORM_L1
+        stored, [strength * 65535], templateWindowSize=patch, searchWindowSize=search, normType=cv2.NORM_L1
     )
     return out.astype(np.float32) / 65535
 
@@ -50,20 +50,22 @@ def stretch(pixels: Pixels, low: float = 0.0, high: float = 100.0) -> Pixels:
 
 def unit_variance(pixels: Pixels, spread: float = 3.0) -> Pixels:
     """Zero mean and unit variance, kept in [0, 1]: mean becomes 0.5 and `spread` standard deviations become 0 and 1."""
-    deviation = float(pixels.std())
-    if deviation == 0:
+    if pixels.min() == pixels.max():  # the float32 mean of equal values is not quite their value
         return np.full_like(pixels, 0.5)
+    deviation = float(pixels.std())
     scaled = (pixels - np.float32(pixels.mean())) / np.float32(2 * spread * deviation) + np.float32(0.5)
     return np.clip(scaled, 0, 1).astype(np.float32)
 
 
 def clahe(pixels: Pixels, clip: float = 2.0, grid: int = 8) -> Pixels:
-    """Contrast-limited adaptive histogram equalisation (Zuiderveld 1994) at 16 bit.
+    """Contrast-limited adaptive histogram equalisation (Zuiderveld 1994) at 8 bit.
 
     `clip`: the contrast limit as a multiple of a flat histogram's bin; `grid`: tiles a side.
     """
-    stored = np.rint(np.clip(pixels, 0, 1) * 65535).astype(np.uint16)
-    return cv2.createCLAHE(clipLimit=clip, tileGridSize=(grid, grid)).apply(stored).astype(np.float32) / 65535
+    # At 16 bit a tile of a prepared film has fewer pixels than the histogram has bins, and OpenCV's limit, never below
+    # one pixel a bin, does nothing: clips of 1 and of 4 gave the same image up to 1,024 x 1,024.
+    out = cv2.createCLAHE(clipLimit=clip, tileGridSize=(grid, grid)).apply(_to_8_bit(pixels))
+    return out.astype(np.float32) / 255
 
 
 def resize(pixels: Pixels, height: int, width: int) -> Pixels:
