@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def list_sources(
         source = chosen[0]
         typer.echo(f"{source.title} ({source.name})\n{source.what}\n\nLicence: {source.licence}")
         typer.echo(f"From: {source.homepage}\nCite: {source.citation}\n\nFiles:\n{source.layout}\n")
-        typer.echo(f"Options: {', '.join(source.options) or 'none'}\n\n{source.load.__doc__}")
+        typer.echo(f"Options: {', '.join(source.options) or 'none'}\n\n{inspect.getdoc(source.load)}")
     else:
         table = Table("name", "what", "licence")
         for source in chosen:
