@@ -36,7 +36,7 @@ def thumbnail(pixels: Pixels) -> Pixels:
     small = pixels
     if scale < 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     square = cv2.resize(trim_borders(small), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     low, high = np.percentile(square, [1, 99])
     return np.clip((square - low) / max(high - low, 1e-3) * 2 - 1, -1, 1).astype(np.float32)

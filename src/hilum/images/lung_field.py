@@ -29,7 +29,7 @@ class LungField:
 
 def measure(lungs: NDArray[np.uint8]) -> LungField:
     """Of a mask (h, w) over the whole picture: 0 none; 1 and 2 the two lungs, or any value for lung."""
-    mask = cv2.resize(lungs, (_SIDE, _SIDE), interpolation=cv2.INTER_NEAREST_EXACT)
+    mask = cv2.resize(lungs, (_SIDE, _SIDE), interpolation=cv2.INTER_NEAREST_EXACT).astype(np.uint8)
     lung = mask > 0
     cut = {"top": lung[0], "bottom": lung[-1], "left": lung[:, 0], "right": lung[:, -1]}
     rows, columns = np.nonzero(lung)

@@ -200,4 +200,4 @@ def _lungs(field: LungField, doubtful: bool) -> _Opinion:
 def _sample(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     """At most 256 x 256 pixels, picked without mixing them, so that grey levels can be counted."""
     size = (min(256, pixels.shape[1]), min(256, pixels.shape[0]))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_NEAREST).astype(np.float32)
