@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hilum.analysis.heatmaps import LONGEST, class_activation, heatmap_on_film, heatmaps, lung_share, reduced
+from hilum.analysis.heatmaps import LONGEST, class_activation, heatmap_on_film, heatmaps, lung_shares, reduced
 from hilum.images.preparation import Preparation
 from tests.bundles_for_tests import classifier_bundle
 
@@ -103,7 +103,11 @@ def test_lung_share_is_the_share_of_energy(resolution):
     lungs = np.zeros((40, 60), np.uint8)
     lungs[:, :15] = 1
     lungs = np.kron(lungs, np.ones((resolution, resolution), np.uint8))
-    assert lung_share(heat, lungs) == pytest.approx(25 / 100)
-    assert lung_share(heat, np.ones_like(lungs)) == pytest.approx(1)
-    assert lung_share(heat, np.zeros_like(lungs)) == 0
-    assert lung_share(np.zeros_like(heat), lungs) is None
+    assert lung_shares([heat, np.zeros_like(heat), heat], lungs) == [
+        pytest.approx(25 / 100),
+        None,
+        pytest.approx(25 / 100),
+    ]
+    assert lung_shares([heat], np.ones_like(lungs)) == [pytest.approx(1)]
+    assert lung_shares([heat], np.zeros_like(lungs)) == [0]
+    assert lung_shares([], lungs) == []

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hilum.analysis.heatmaps import Map, heatmaps, lung_share
+from hilum.analysis.heatmaps import Map, heatmaps, lung_shares
 from hilum.analysis.lungs import find_lungs
 from hilum.analysis.report import BundleUsed, FindingResult, LungsResult, Report
 from hilum.analysis.uncertainty import Uncertain, film_seed, mc_dropout
@@ -126,10 +126,11 @@ class Analyzer:
             raise BundleError("it gave a probability that is not a number", path=bundle.info.name)
         seed = film_seed(self.seed, bundle.info.digest, film.digest or _pixel_digest(film))
         spread = mc_dropout(bundle, embedding, self.samples, seed)
-        maps: list[Map] | list[None] = [None] * len(bundle.labels)
+        maps: list[Map] = []
         if self.with_heatmaps and (linear := model.linear_head()) is not None:
             maps = heatmaps(features, linear, bundle.info.preparation.place((film.height, film.width)))
-        return _results(bundle.info, probabilities.numpy(), spread, maps, lungs)
+        shares = lung_shares(maps, lungs.mask) if lungs is not None else []
+        return _results(bundle.info, probabilities.numpy(), spread, maps, shares)
 
 
 def analyze(film: Films, bundles: Sequence[str | Path | Bundle] | None = None) -> Report:
@@ -163,15 +164,15 @@ def _results(
     info: Info,
     probabilities: np.ndarray,
     spread: Uncertain,
-    maps: Sequence[Map | None],
-    lungs: LungsResult | None,
+    maps: Sequence[Map],
+    shares: Sequence[float | None],
 ) -> list[FindingResult]:
+    """The findings of one bundle; `maps` and `shares` are empty where there are none."""
     best = int(probabilities.argmax())
     results = []
     for i, label in enumerate(info.labels):
         threshold = label.threshold.value if label.threshold and info.group is None else None
         above = threshold is not None and bool(probabilities[i] >= threshold)
-        heatmap = maps[i]
         results.append(
             FindingResult(
                 name=label.name,
@@ -187,10 +188,8 @@ def _results(
                 threshold=threshold,
                 positive=above if info.group is None else i == best,
                 outside_lungs=label.outside_lungs,
-                heatmap=heatmap,
-                lung_share=lung_share(heatmap, lungs.mask)
-                if heatmap is not None and lungs is not None
-                else None,
+                heatmap=maps[i] if maps else None,
+                lung_share=shares[i] if shares else None,
             )
         )
     return results

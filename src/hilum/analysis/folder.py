@@ -150,7 +150,7 @@ def with_stems(films: Sequence[Path]) -> list[Job]:
         stem, number = base, 1
         while stem.casefold() in taken or not stems.isdisjoint(_beginnings(stem)):
             number += 1
-            stem = f"{base}-{number}"
+            stem = f"{base.replace('.', '_')}-{number}"
         stems.add(stem.casefold())
         taken.update(_beginnings(stem))
         jobs.append(Job(film, stem))

@@ -9,6 +9,7 @@ film's 3,000 pixels would take 400 MB. `heatmap_on_film` gives one at full resol
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -51,17 +52,20 @@ def heatmap_on_film(heatmap: Map, size: tuple[int, int]) -> Map:
     return np.asarray(cv2.resize(heatmap, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def lung_share(heatmap: Map, lungs: NDArray[np.uint8]) -> float | None:
-    """The share of a heatmap's energy (its sum) inside the lungs, 0 to 1; None for a map without any.
+def lung_shares(maps: Sequence[Map], lungs: NDArray[np.uint8]) -> list[float | None]:
+    """Of each heatmap (all of one shape) the share of its energy (its sum) inside the lungs, 0 to 1; None where it has none.
 
     `lungs`: 0 or 1 on the film's extent, at any resolution.
     """
-    total = float(heatmap.sum(dtype=np.float64))
-    if total <= 0:
-        return None
-    height, width = heatmap.shape
-    inside = cv2.resize(lungs.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-    return float((heatmap * inside).sum(dtype=np.float64)) / total
+    if not maps:
+        return []
+    height, width = maps[0].shape
+    share = (
+        cv2.resize(lungs * np.uint8(255), (width, height), interpolation=cv2.INTER_AREA).astype(np.float64)
+        / 255
+    )
+    totals = [float(heatmap.sum(dtype=np.float64)) for heatmap in maps]
+    return [float((m * share).sum()) / t if t > 0 else None for m, t in zip(maps, totals, strict=True)]
 
 
 def reduced(placement: Placement) -> Placement:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.analysis.heatmaps import reduced
 from hilum.analysis.report import LungsResult
 from hilum.images.placement import Placement
 
@@ -32,13 +33,14 @@ def find_lungs(
     # Specks go to 0 and filled holes to 1: their neighbours lie on that side of the cut, so enlarging moves no other edge.
     cleaned = np.where(kept > 0, np.where(mask > 0, probability, 1.0), np.where(mask > 0, 0.0, probability))
     on_film = (placement.map_to_source(cleaned) >= cut).astype(np.uint8)
-    if not right.any() or not left.any():
+    if left.any() and right.any():
+        on_the_left = _nearer(left, right, placement)
+        sides = on_film & on_the_left, on_film & (1 - on_the_left)
+    else:
         empty = np.zeros_like(on_film)
         sides = (on_film, empty) if left.any() else (empty, on_film)
-    else:
-        nearer_left = placement.map_to_source(_distance(right) - _distance(left)) > 0
-        sides = (on_film & nearer_left).astype(np.uint8), (on_film & ~nearer_left).astype(np.uint8)
-    return LungsResult(on_film, *sides, area_share=float(on_film.mean()), bundle=bundle)
+    area = cv2.countNonZero(on_film) / on_film.size
+    return LungsResult(on_film, *sides, area_share=area, bundle=bundle)
 
 
 def split(mask: Mask) -> tuple[Mask, Mask]:
@@ -89,6 +91,11 @@ def _fill_holes(mask: Mask) -> Mask:
     return (outside != outside[0, 0])[1:-1, 1:-1].astype(np.uint8)
 
 
-def _distance(mask: Mask) -> NDArray[np.float32]:
-    """Each pixel's distance to the mask, in pixels."""
-    return np.asarray(cv2.distanceTransform(1 - mask, cv2.DIST_L2, 3), np.float32)
+def _nearer(a: Mask, b: Mask, placement: Placement) -> Mask:
+    """1 where the film is nearer to mask `a` than to `b` (both on the prepared grid, neither empty), else 0.
+
+    Worked out at a few hundred pixels: it only parts lungs that touch.
+    """
+    to_a, to_b = (cv2.distanceTransform(1 - mask, cv2.DIST_L2, 3) for mask in (a, b))
+    nearer = (reduced(placement).map_to_source(to_b - to_a) > 0).astype(np.uint8)
+    return np.asarray(cv2.resize(nearer, placement.source[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
