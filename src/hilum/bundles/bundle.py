@@ -82,7 +82,7 @@ class Bundle(nn.Module):
         return logits.softmax(-1) if self.info.task == "multiclass" else logits.sigmoid()
 
     def trained_on(self, patients: list[str]) -> list[str]:
-        """Those of `patients` (as `source|patient`) that took part in training or validation.
+        """Those of `patients` (as the manifest names them) that took part in training or validation.
 
         Hashes have 32 bits: a stranger is taken for a known patient once in 4e9 / (patients in training) times.
         """
@@ -91,7 +91,7 @@ class Bundle(nn.Module):
 
 
 def patient_hash(patient: str) -> np.uint32:
-    """The 32-bit hash by which a bundle remembers `source|patient`."""
+    """The 32-bit hash by which a bundle remembers a patient."""
     return np.frombuffer(hashlib.sha256(patient.encode()).digest()[:4], "<u4")[0]
 
 

@@ -1,8 +1,9 @@
-"""`hilum bundle show | verify | list`"""
+"""`hilum bundle list | show | verify | pack`"""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import typer
 
@@ -63,3 +64,17 @@ def verify(bundle: str = typer.Argument(..., help="A built-in's name, a folder o
     typer.echo(
         f"{info.name} {info.version}: {len(info.files) + 1} files are as they were written ({info.digest[:16]})"
     )
+
+
+@app.command()
+def pack(
+    bundle: str = typer.Argument(..., help="A built-in's name, a folder or a .hilum file."),
+    out: Path = typer.Argument(..., help="Where to write: a name ending in .hilum gives one file, else a folder."),
+) -> None:
+    """Write a bundle as one file, or unpack one into a folder; every checksum is verified on the way.
+
+    Example: hilum bundle pack findings findings.hilum
+    """
+    from hilum.bundles import load, save
+
+    typer.echo(str(save(load(bundle), out)))

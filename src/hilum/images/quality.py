@@ -38,7 +38,7 @@ _LOOKS = {
     "lateral": "The picture looks like a lateral view; only frontal (PA or AP) chest films are read.",
     "turned": "The picture looks like a chest film lying on its side or upside down; turn it upright.",
     "inverted": "The film looks inverted, with bone dark and air bright; invert its grey scale.",
-    "partial": "The picture looks like a part of a chest; both lungs must be in it.",
+    "partial": "The picture looks like a part of a chest, or another part of the body; both lungs must be in it.",
     "other": "The picture does not look like a frontal chest film.",
 }
 
