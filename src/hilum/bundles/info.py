@@ -91,7 +91,8 @@ class Info(Part):
     """The content of `bundle.json`.
 
     `group`: the name of the set of mutually exclusive classes (multiclass), else None. `metrics`: evaluations by name,
-    as `evaluation.summary` writes them. `files`: SHA-256 of every other file. `digest`: SHA-256 of this content without itself.
+    as `evaluation.summary` writes them. `files`: SHA-256 of every other file. `digest`: SHA-256 of this content
+    without itself.
     """
 
     format: Literal[1] = 1

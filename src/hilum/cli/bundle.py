@@ -69,7 +69,9 @@ def verify(bundle: str = typer.Argument(..., help="A built-in's name, a folder o
 @app.command()
 def pack(
     bundle: str = typer.Argument(..., help="A built-in's name, a folder or a .hilum file."),
-    out: Path = typer.Argument(..., help="Where to write: a name ending in .hilum gives one file, else a folder."),
+    out: Path = typer.Argument(
+        ..., help="Where to write: a name ending in .hilum gives one file, else a folder."
+    ),
 ) -> None:
     """Write a bundle as one file, or unpack one into a folder; every checksum is verified on the way.
 

@@ -13,14 +13,14 @@ def median(pixels: Pixels, size: int = 3) -> Pixels:
     """Median over `size` x `size` pixels (odd; 3 or 5 run on float, larger ones at 8 bit)."""
     _check_odd(size)
     if size <= 5:
-        return cv2.medianBlur(pixels, size)
-    return cv2.medianBlur(_to_8_bit(pixels), size).astype(np.float32) / 255
+        return np.asarray(cv2.medianBlur(pixels, size), np.float32)
+    return cv2.medianBlur(_to_8_bit(pixels), size).astype(np.float32) / np.float32(255)
 
 
 def gaussian(pixels: Pixels, size: int = 5, sigma: float = 0.0) -> Pixels:
     """Gaussian blur with a `size` x `size` kernel (odd) and `sigma` pixels (0: 0.3 * ((size - 1) / 2 - 1) + 0.8)."""
     _check_odd(size)
-    return cv2.GaussianBlur(pixels, (size, size), sigma)
+    return np.asarray(cv2.GaussianBlur(pixels, (size, size), sigma), np.float32)
 
 
 def non_local_means(pixels: Pixels, strength: float = 0.02, patch: int = 5, search: int = 11) -> Pixels:
@@ -35,7 +35,7 @@ def non_local_means(pixels: Pixels, strength: float = 0.02, patch: int = 5, sear
     out = cv2.fastNlMeansDenoising(
         stored, [strength * 65535], templateWindowSize=patch, searchWindowSize=search, normType=cv2.NORM_L1
     )
-    return out.astype(np.float32) / 65535
+    return out.astype(np.float32) / np.float32(65535)
 
 
 def stretch(pixels: Pixels, low: float = 0.0, high: float = 100.0) -> Pixels:
@@ -65,7 +65,7 @@ def clahe(pixels: Pixels, clip: float = 2.0, grid: int = 8) -> Pixels:
     # At 16 bit a tile of a prepared film has fewer pixels than the histogram has bins, and OpenCV's limit, never below
     # one pixel a bin, does nothing: clips of 1 and of 4 gave the same image up to 1,024 x 1,024.
     out = cv2.createCLAHE(clipLimit=clip, tileGridSize=(grid, grid)).apply(_to_8_bit(pixels))
-    return out.astype(np.float32) / 255
+    return out.astype(np.float32) / np.float32(255)
 
 
 def resize(pixels: Pixels, height: int, width: int) -> Pixels:
@@ -74,7 +74,7 @@ def resize(pixels: Pixels, height: int, width: int) -> Pixels:
         return pixels
     shrinks = height * width < pixels.shape[0] * pixels.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(pixels, (width, height), interpolation=method)
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=method), np.float32)
 
 
 def _check_odd(size: int) -> None:

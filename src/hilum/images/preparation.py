@@ -164,8 +164,9 @@ class Preparation(Step):
 
 def quantise(pixels: enhance.Pixels, bits: Literal[8, 16]) -> Stored:
     """[0, 1] to the whole range of uint8 or uint16, rounded to nearest."""
-    top = 255 if bits == 8 else 65535
-    return np.rint(np.clip(pixels, 0, 1) * top).astype(np.uint8 if bits == 8 else np.uint16)
+    if bits == 8:
+        return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+    return np.rint(np.clip(pixels, 0, 1) * 65535).astype(np.uint16)
 
 
 def _fit(inner: NDArray, size: tuple[int, int], top: int, left: int) -> NDArray:

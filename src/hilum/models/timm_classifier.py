@@ -45,8 +45,8 @@ class TimmClassifier(Classifier):
         self.channels = channels
         self.input_size = tuple(size or config["input_size"][-2:])
         self.mean, self.std = tuple(config["mean"][:channels]), tuple(config["std"][:channels])
-        width = int(self.backbone.num_features)
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, outputs))
+        features: Any = self.backbone.num_features
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(int(features), outputs))
 
     def feature_map(self, images: Tensor) -> Tensor:
         features = self.backbone.forward_features(images)

@@ -43,7 +43,8 @@ class UNet(Segmenter):
         config = timm.data.resolve_model_data_config(self.encoder)
         self.channels, self.input_size = channels, tuple(size)
         self.mean, self.std = tuple(config["mean"][:channels]), tuple(config["std"][:channels])
-        skips = self.encoder.feature_info.channels()[::-1]
+        info: Any = self.encoder.feature_info
+        skips = info.channels()[::-1]
         below = skips[0]
         stages = []
         for skip, width in zip([*skips[1:], 0], widths, strict=False):
