@@ -8,6 +8,8 @@ from pathlib import Path
 
 import typer
 
+from hilum.errors import one_line
+
 app = typer.Typer(
     help="Public and own datasets: from a folder of films to training input.", no_args_is_help=True
 )
@@ -73,7 +75,9 @@ def prepare(
     typer.echo(f"{out}: {len(manifest):,} films, {manifest.boxes.height:,} boxes")
     if manifest.missing.height:
         first = manifest.missing["path"][0]
-        typer.echo(f"{manifest.missing.height:,} films are named but not on disk, the first is {first}")
+        typer.echo(
+            one_line(f"{manifest.missing.height:,} films are named but not on disk, the first is {first}")
+        )
     for note in manifest.notes:
         typer.echo(f"- {note}")
 
@@ -184,7 +188,7 @@ def store(
     else:
         typer.echo(f"{out}: {len(built):,} films of {built.images.shape[1]} x {built.images.shape[2]} pixels")
         for failure in failures:
-            typer.echo(f"left out: {failure['image_id']}: {failure['fault']}", err=True)
+            typer.echo(one_line(f"left out: {failure['image_id']}: {failure['fault']}"), err=True)
     if failures:
         raise typer.Exit(1)
 

@@ -251,7 +251,7 @@ def taught(manifest: Manifest, data: Data, truth: NDArray[np.float32]) -> NDArra
         np.float64
     )
     logits = np.log(p / (1 - p))
-    seen = ~np.isnan(logits).any(1)
+    seen = np.asarray(~np.isnan(logits).any(1))
     calibrated = fit_platt(truth[seen], logits[seen]).apply(logits[seen])
     targets = truth.copy()
     targets[seen] = data.teacher * calibrated + (1 - data.teacher) * truth[seen]
