@@ -35,6 +35,14 @@ def test_committed_recipes_load_and_are_read_back_as_they_were(path: Path, tmp_p
     assert again.digest == recipe.digest
 
 
+def test_a_portable_recipe_names_no_place_of_this_machine(tmp_path: Path):
+    changes = [f"data.root={tmp_path}/films", f"data.store={tmp_path}/stores", "data.workers=3"]
+    recipe = load_recipe(COMMITTED[0], changes)
+    assert str(tmp_path) in recipe.as_yaml()
+    assert str(tmp_path) not in recipe.portable().as_yaml()
+    assert recipe.portable().digest == recipe.digest
+
+
 def test_there_are_committed_recipes():
     assert {"lungs", "findings", "pneumonia"} <= {path.stem for path in COMMITTED}
 

@@ -203,6 +203,11 @@ class Recipe(Section):
         content = self.model_dump_json(exclude={"data": {"root": True, "store": True, "workers": True}})
         return hashlib.sha256(content.encode()).hexdigest()
 
+    def portable(self) -> Recipe:
+        """The recipe without this machine's places on disk: what a bundle carries. Its digest is the same."""
+        content = self.model_dump(exclude={"data": {"root": True, "store": True, "workers": True}})
+        return Recipe.model_validate(content)
+
     def as_yaml(self) -> str:
         """The whole recipe, defaults too: what `load_recipe` reads back as it was, whatever later defaults are."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -85,7 +85,7 @@ def conclude(recipe: Recipe, model: Model, stuff: material.Material, folder: Pat
     """Calibration and thresholds chosen on validation films, what was measured there, and the bundle."""
     if recipe.data.auxiliary:
         model = without_auxiliary(model, recipe)
-    bundle = Bundle(_info(recipe, stuff), model, _hashes(stuff), recipe.as_yaml().encode())
+    bundle = Bundle(_info(recipe, stuff), model, _hashes(stuff), recipe.portable().as_yaml().encode())
     rows = stuff.validation.rows
     logits = predict_store(bundle, stuff.store.images, rows)
     name = "validation (chose calibration and thresholds)"
