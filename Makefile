@@ -16,12 +16,12 @@ test: .venv/.all lint
 
 lint: .venv/.all
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 
 format: .venv/.all
 	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+	$(BIN)/ruff format src tests benchmarks
 
 .venv/pyvenv.cfg:
 	$(PYTHON) -m venv .venv

@@ -33,7 +33,10 @@ def main() -> None:
     parser.add_argument("--data", help="data root; default as in the recipe")
     parser.add_argument("--store", default="stores/linear-probe")
     args = parser.parse_args()
-    changes = ["data.sources=[{source: nih14, root: nih14}]", *([f"data.root={args.data}"] if args.data else [])]
+    changes = [
+        "data.sources=[{source: nih14, root: nih14}]",
+        *([f"data.root={args.data}"] if args.data else []),
+    ]
     recipe = load_recipe(args.recipe, changes)
     films = material.manifest_of(recipe.data)
     films = films.with_split(material.parted(recipe.data, films))
@@ -61,7 +64,9 @@ def features(recipe, films: Manifest, folder: Path) -> NDArray[np.float32]:
     out = []
     with torch.inference_mode():
         for start in range(0, len(rows), 32):
-            out.append(model.encode(recipe.preparation.tensor(store.images[rows[start : start + 32]])).numpy())
+            out.append(
+                model.encode(recipe.preparation.tensor(store.images[rows[start : start + 32]])).numpy()
+            )
     return np.concatenate(out)
 
 
