@@ -102,7 +102,9 @@ def test_a_recipe_read_from_its_bundle_trains_the_same(done: Path, tmp_path: Pat
     from hilum.learning.recipe import load_recipe
     from tests.learning.conftest import same, trained_weights
 
-    train(load_recipe(done / "bundle" / "recipe.yaml"), tmp_path / "again")
+    places = json.loads((done / "recipe.json").read_text())["recipe"]["data"]
+    here = [f"data.{name}={places[name]}" for name in ("root", "store", "workers")]
+    train(load_recipe(done / "bundle" / "recipe.yaml", here), tmp_path / "again")
     assert same(trained_weights(done), trained_weights(tmp_path / "again"))
 
 

@@ -33,6 +33,8 @@ SMALL = (
     2 / 3
 )  # a film with fewer pixels a side than this share of what a bundle was trained on is called small
 
+HEADLINES = 2  # facts that a report cites of each evaluation: a macro AUC, a Dice
+
 Films = str | Path | Radiograph
 
 
@@ -224,13 +226,13 @@ def _ages(info: Info) -> str:
 
 
 def _used(info: Info) -> BundleUsed:
-    """The bundle as the report cites it; `measured` holds the facts of its evaluations, ready to print."""
+    """The bundle as the report cites it: `measured` holds the first facts of each evaluation, ready to print."""
     measured = {
-        f"{name}: {fact}" if len(info.metrics) > 1 else fact: interval(value)
+        f"{fact}, {name}" if len(info.metrics) > 1 else fact: interval(value)
         if isinstance(value, dict)
         else str(value)
         for name, result in info.metrics.items()
-        for fact, value in result.get("facts", {}).items()
+        for fact, value in list(result.get("facts", {}).items())[:HEADLINES]
     }
     return BundleUsed(
         info.name, info.version, info.digest, info.title, info.limits, info.provenance.licence, measured
