@@ -22,8 +22,9 @@ from hilum.evaluation.calibration import fit_platt
 from hilum.images import read as reading
 from hilum.learning import run
 from hilum.learning.material import gather, taught
-from hilum.learning.recipe import Data, Recipe
+from hilum.learning.recipe import Data, Recipe, load_recipe
 from hilum.learning.run import train
+from tests.learning.conftest import same, trained_weights
 
 Make = Callable[..., Recipe]
 
@@ -98,13 +99,13 @@ def test_no_patient_is_on_two_sides(recipe: Make):
         assert not (sides[0] | sides[1]) & set(table.filter(split="test")["patient"])
 
 
-def test_a_recipe_read_from_its_bundle_trains_the_same(done: Path, tmp_path: Path):
-    from hilum.learning.recipe import load_recipe
-    from tests.learning.conftest import same, trained_weights
-
-    places = json.loads((done / "recipe.json").read_text())["recipe"]["data"]
-    here = [f"data.{name}={places[name]}" for name in ("root", "store", "workers")]
-    train(load_recipe(done / "bundle" / "recipe.yaml", here), tmp_path / "again")
+def test_a_bundles_recipe_names_no_place_of_this_machine_and_trains_the_same(
+    done: Path, films: Path, tmp_path: Path
+):
+    text = (done / "bundle" / "recipe.yaml").read_text()
+    assert str(films) not in text
+    places = [f"data.root={films}", f"data.store={tmp_path / 'store'}"]
+    train(load_recipe(done / "bundle" / "recipe.yaml", places), tmp_path / "again")
     assert same(trained_weights(done), trained_weights(tmp_path / "again"))
 
 
