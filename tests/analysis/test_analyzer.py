@@ -44,6 +44,12 @@ def gate(monkeypatch) -> list[dict]:
     return asked
 
 
+@pytest.fixture(autouse=True)
+def no_builtins(monkeypatch) -> None:
+    """These tests see only the bundles that they make."""
+    monkeypatch.setattr(analyzer_module, "builtin_names", list)
+
+
 def codes(report: Report) -> list[str]:
     return [w.code for w in report.warnings]
 
@@ -187,6 +193,17 @@ def test_asked_for_by_name_it_runs_on_everyone_and_says_so(film, age, warned):
     report = Analyzer([for_children()]).analyze(replace(film, age=age))
     assert [b.name for b in report.bundles] == ["child"]
     assert [c for c in codes(report) if c != "gate"] == warned
+
+
+def test_the_builtin_lungs_run_beside_named_bundles_unless_one_segments(film, monkeypatch):
+    monkeypatch.setattr(analyzer_module, "builtin_names", lambda: ["lungs"])
+    monkeypatch.setattr(analyzer_module, "load", lambda name: dark_lungs_bundle(name))
+    beside = Analyzer([bright_bundle()]).analyze(film)
+    assert [b.name for b in beside.bundles] == ["lungs", bright_bundle().info.name]
+    assert beside.lungs is not None
+    own = Analyzer([bright_bundle(), dark_lungs_bundle("own-lungs")]).analyze(film)
+    assert own.lungs is not None
+    assert own.lungs.bundle == "own-lungs"
 
 
 def test_a_small_film_is_called_small():

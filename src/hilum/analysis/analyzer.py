@@ -33,6 +33,8 @@ SMALL = (
     2 / 3
 )  # a film with fewer pixels a side than this share of what a bundle was trained on is called small
 
+LUNGS = "lungs"  # the built-in bundle that outlines them
+
 HEADLINES = 2  # facts that a report cites of each evaluation: a macro AUC, a Dice
 
 Films = str | Path | Radiograph
@@ -43,8 +45,8 @@ class Analyzer:
 
     Parameters
     ----------
-    bundles: names of built-in bundles, paths, or loaded bundles, which run on every film; None takes all built-in ones,
-        each on the films that its card says it applies to.
+    bundles: names of built-in bundles, paths, or loaded bundles, which run on every film, with the built-in lungs where none
+        of them segments; None takes all built-in ones, each on the films that its card says it applies to.
     samples: Monte Carlo dropout samples a film; below 2 there is no uncertainty.
     seed: of the samples; a film's numbers depend on it, the film and the bundle only.
     with_heatmaps: whether to compute class activation maps.
@@ -62,6 +64,8 @@ class Analyzer:
         self.asked_for = bundles is not None
         chosen = builtin_names() if bundles is None else bundles
         loaded = [b if isinstance(b, Bundle) else load(b) for b in chosen]
+        if loaded and _wants_lungs(loaded):
+            loaded.append(load(LUNGS))
         _check(loaded)
         for bundle in loaded:
             bundle.eval()
@@ -237,6 +241,12 @@ def _used(info: Info) -> BundleUsed:
     return BundleUsed(
         info.name, info.version, info.digest, info.title, info.limits, info.provenance.licence, measured
     )
+
+
+def _wants_lungs(bundles: Sequence[Bundle]) -> bool:
+    """Without lungs there is no second look at whether a film is a chest, and no share of a heatmap inside them."""
+    segments = any(b.info.task == "segment" for b in bundles)
+    return not segments and LUNGS in builtin_names() and all(b.info.name != LUNGS for b in bundles)
 
 
 def _check(bundles: Sequence[Bundle]) -> None:

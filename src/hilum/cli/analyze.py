@@ -34,8 +34,8 @@ def analyze(
             "--bundle",
             "-b",
             metavar="NAME|PATH",
-            help="Run these bundles and no others, on every film. Without it: all built-in bundles, each on the films"
-            " it was made for. Repeat it for several; name 'lungs' too if you want the lung outline.",
+            help="Run these bundles on every film, with the built-in lungs where none of them segments. Without it: all"
+            " built-in bundles, each on the films it was made for. Repeat it for several.",
         ),
     ] = None,
     format: Annotated[
@@ -62,7 +62,7 @@ def analyze(
 
       hilum analyze /archive/2024 --out reports --jobs 4 --format json
 
-      hilum analyze child.png --out reports --bundle pneumonia --bundle lungs
+      hilum analyze child.png --out reports --bundle findings --bundle pneumonia
     """  # fmt: skip
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
