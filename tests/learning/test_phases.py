@@ -21,7 +21,7 @@ from hilum.learning.material import Material, gather
 from hilum.learning.phases import run_phase
 from hilum.learning.recipe import Phase, Recipe
 from hilum.learning.run import build_model
-from hilum.learning.tasks import MultiLabel, Segment
+from hilum.learning.tasks import TASKS, MultiLabel, Segment
 from hilum.learning.tasks.segment import as_target, dice
 from hilum.learning.tasks.task import rate_at
 from tests.learning.conftest import same
@@ -210,6 +210,32 @@ def test_a_phase_can_learn_from_some_films_alone(recipe: Make, monkeypatch: pyte
     kept = {material.store.image_ids[row] for row in feed.batches.rows}
     by_id = dict(zip(material.train.manifest.image_ids, material.train.manifest.table["view"], strict=True))
     assert kept == {image_id for image_id, view in by_id.items() if view == "PA"}
+
+
+@pytest.mark.parametrize("task", ["multilabel", "segment"])
+def test_bfloat16_is_for_convolutions_while_training_and_for_nothing_else(
+    recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+):
+    seen: dict[str, set[torch.dtype]] = {"convolutions": set(), "validated": set(), "scored": set()}
+    forward, score = nn.Conv2d.forward, TASKS[task].score
+
+    def convolve(layer: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+        out = forward(layer, x)
+        seen["convolutions" if torch.is_grad_enabled() else "validated"].add(out.dtype)
+        return out
+
+    def note(self: Any, logits: torch.Tensor, targets: torch.Tensor) -> float:
+        seen["scored"].add(logits.dtype)
+        return score(self, logits, targets)
+
+    monkeypatch.setattr(nn.Conv2d, "forward", convolve)
+    monkeypatch.setattr(TASKS[task], "score", note)
+    model, _ = fit(recipe(task, precision="bfloat16"), 0, tmp_path)
+    assert seen["convolutions"] == {torch.bfloat16}
+    assert seen["validated"] == seen["scored"] == {torch.float32}
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    losses = [row["training_loss"] for row in History(tmp_path).rows]
+    assert np.isfinite(np.array(losses, float)).all()
 
 
 def test_small_films_have_small_masks(recipe: Make, tmp_path: Path):

@@ -68,6 +68,7 @@ def _fit(
     trainer = L.Trainer(
         accelerator="auto",
         devices=1,
+        precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
         max_epochs=phase.epochs,
         callbacks=[_Diary(history, phase.name), *_stopping(phase), *_progress(), best, last],
         plugins=[checkpoints.SafetensorsIO()],

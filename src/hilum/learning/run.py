@@ -35,8 +35,6 @@ logger = logging.getLogger(__name__)
 def train(recipe: Recipe, folder: str | Path, tensorboard: bool = False) -> Path:
     """Carry out a recipe in `folder` and return the bundle's path, `folder/bundle`.
 
-    `folder/manifest.parquet` holds all its films with their split: what `evaluate(..., split="test")` wants.
-
     `folder/manifest.parquet` keeps all films with their part, for `hilum evaluate ... --split test`.
 
     A run that was killed goes on when it is called again with the same recipe and folder, and ends where it would have
@@ -46,7 +44,6 @@ def train(recipe: Recipe, folder: str | Path, tensorboard: bool = False) -> Path
     _claim(folder, recipe)
     stuff = material.gather(recipe)
     _hold_to_split(folder, stuff)
-    stuff.manifest.save(folder / "manifest.parquet")
     stuff.manifest.save(folder / "manifest.parquet")  # for `hilum evaluate ... --split test`
     torch.manual_seed(recipe.seed)
     model = build_model(recipe)

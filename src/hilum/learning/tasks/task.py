@@ -83,7 +83,7 @@ class Task(L.LightningModule):
         if self.phase.size is not None:
             images, targets = self.shrunk(images, targets, self.phase.size)
         images, targets = self.augment(images, targets, self._generator)
-        logits = self.model(self._to_input(images))
+        logits = self.model(self._to_input(images)).float()
         loss = self.loss(logits, targets)
         self.log("training/loss", loss, on_step=False, on_epoch=True, batch_size=len(stored))
         return loss
@@ -94,9 +94,10 @@ class Task(L.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         stored, targets = batch
-        logits = self(self.preparation.tensor(stored).contiguous(memory_format=torch.channels_last))
+        with torch.autocast(stored.device.type, enabled=False):  # what is chosen here is used in float32
+            logits = self(self.preparation.tensor(stored).contiguous(memory_format=torch.channels_last))
         self.log("validation/loss", self.loss(logits, targets), batch_size=len(stored))
-        self._seen.append((logits.float().cpu(), targets.cpu()))
+        self._seen.append((logits.cpu(), targets.cpu()))
 
     def on_validation_epoch_end(self) -> None:
         logits, targets = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
