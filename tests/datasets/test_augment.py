@@ -132,6 +132,31 @@ def test_tones_are_the_formula_and_stay_in_range() -> None:
     assert (change.contrast - 1).abs().max() <= 0.4
 
 
+def test_a_veil_is_the_formula_and_leaves_masks_alone() -> None:
+    images = torch.rand(6, 20, 30, generator=generator(0))
+    change = Augmentation(veil=0.7, **STILL).draw(6, (20, 30), generator(3))
+    veil = change.veil
+    assert veil is not None
+    assert 0 < (veil.opacity > 0).float().mean() < 1
+    found = change.images(images)
+    for film in range(6):
+        expected = images[film].double()
+        for spot in range(2):
+            (cx, cy), (a, b) = veil.centre[film, spot].tolist(), veil.axes[film, spot].tolist()
+            angle, level = float(veil.angle[film, spot]), float(veil.level[film, spot])
+            for row in range(20):
+                for column in range(30):
+                    dx, dy = (column + 0.5) / 30 - cx, (row + 0.5) / 20 - cy
+                    u = (math.cos(angle) * dx + math.sin(angle) * dy) / a
+                    v = (-math.sin(angle) * dx + math.cos(angle) * dy) / b
+                    share = float(veil.opacity[film, spot]) * math.exp(-((u * u + v * v) ** 2))
+                    expected[row, column] = (1 - share) * expected[row, column] + share * level
+        torch.testing.assert_close(found[film].double(), expected, atol=1e-4, rtol=0)
+    masks = (images * 4).to(torch.uint8)
+    assert torch.equal(change.masks(masks), masks)
+    assert Augmentation(**STILL).draw(6, (20, 30), generator(3)).veil is None
+
+
 def test_amounts_are_within_what_was_asked_and_differ_between_films() -> None:
     change = Augmentation(rotation=10, zoom=0.1, translation=0, flip=0).draw(500, (50, 50), generator(3))
     linear = change.matrix[:, :, :2]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hilum.datasets import veil
+
 if TYPE_CHECKING:
     import torch
 
@@ -22,6 +24,7 @@ class Augmentation(BaseModel):
     brightness: added, up to this share of full range either way.
     contrast: factor from 1 - contrast to 1 + contrast about the film's mean.
     gamma: exponent from 1 / (1 + gamma) to 1 + gamma, uniform in its logarithm.
+    veil: probability of each of two soft bright ellipses (see `veil.py`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +36,7 @@ class Augmentation(BaseModel):
     brightness: float = Field(0.05, ge=0, le=1)
     contrast: float = Field(0.15, ge=0, lt=1)
     gamma: float = Field(0.15, ge=0)
+    veil: float = Field(0.0, ge=0, le=1)
 
     def draw(self, films: int, size: tuple[int, int], generator: torch.Generator) -> Change:
         """Chance, drawn from `generator`: a change for each of `films` films of (height, width)."""
@@ -61,6 +65,7 @@ class Augmentation(BaseModel):
             uniform(self.brightness),
             1 + uniform(self.contrast),
             torch.exp(uniform(math.log1p(self.gamma))),
+            veil.draw(films, self.veil, generator) if self.veil else None,
         )
 
 
@@ -71,7 +76,7 @@ class Change:
     Attributes
     ----------
     matrix: (n, 2, 3), where a point (x, y) of the film comes to lie, in pixels from the film's top left edge.
-    size: (height, width). brightness, contrast, gamma: (n,).
+    size: (height, width). brightness, contrast, gamma: (n,). veil: None where none was asked for.
     """
 
     matrix: torch.Tensor
@@ -79,10 +84,12 @@ class Change:
     brightness: torch.Tensor
     contrast: torch.Tensor
     gamma: torch.Tensor
+    veil: veil.Veil | None = None
 
     def images(self, images: torch.Tensor) -> torch.Tensor:
         """Films float in [0, 1], (n, h, w) or (n, 1, h, w), to the same; what comes from outside is black."""
-        return self._tones(self._resampled(images, nearest=False))
+        moved = self._resampled(images, nearest=False)
+        return self._tones(moved if self.veil is None else self.veil.over(moved))
 
     def masks(self, masks: torch.Tensor, outside: int = 0) -> torch.Tensor:
         """Masks uint8 (n, h, w) to the same, by nearest neighbour; `outside` comes from outside."""
