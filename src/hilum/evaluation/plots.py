@@ -53,7 +53,7 @@ def plot_roc(
         axes.plot(curve.x, curve.y, color=BLUE, linewidth=1.6)
         return f"AUC {areas[i]:.3f}"
 
-    return _panels(labels, names, path, draw, "1 − specificity", "sensitivity")
+    return panels(labels, names, path, draw, "1 − specificity", "sensitivity")
 
 
 def plot_precision_recall(
@@ -72,7 +72,7 @@ def plot_precision_recall(
         axes.step(curve.x, curve.y, color=BLUE, linewidth=1.4, where="pre")
         return f"AP {averages[i]:.3f}, prevalence {prevalence:.3f}"
 
-    return _panels(labels, names, path, draw, "recall", "precision")
+    return panels(labels, names, path, draw, "recall", "precision")
 
 
 def plot_reliability(
@@ -101,7 +101,7 @@ def plot_reliability(
         return f"ECE {errors[0][i]:.3f} → {errors[1][i]:.3f}"
 
     marks = [("before", ORANGE, "s"), ("after calibration", BLUE, "o")]
-    return _panels(labels, names, path, draw, "predicted probability", "share of positives", marks)
+    return panels(labels, names, path, draw, "predicted probability", "share of positives", marks)
 
 
 def plot_confusion(matrix: ArrayLike, path: str | Path, names: Sequence[str] | None = None) -> Path:
@@ -111,7 +111,7 @@ def plot_confusion(matrix: ArrayLike, path: str | Path, names: Sequence[str] | N
     total = counts.sum(1, keepdims=True)
     share = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
     size = 1.9 + 0.85 * len(counts)
-    figure, axes = _figure(size, size)
+    figure, axes = single(size, size)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*counts.shape):
         dark = share[row, column] > 0.55
@@ -123,7 +123,7 @@ def plot_confusion(matrix: ArrayLike, path: str | Path, names: Sequence[str] | N
     axes.set_ylabel("truth")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def plot_training(
@@ -143,8 +143,8 @@ def plot_training(
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure, grid = _grid(len(curves), 4.2, 3.0)
-    for axes, (quantity, series) in zip(grid, curves.items(), strict=True):
+    figure, axes_of = grid(len(curves), 4.2, 3.0)
+    for axes, (quantity, series) in zip(axes_of, curves.items(), strict=True):
         for colour, (name, values) in zip(cycle(COLOURS), series.items(), strict=False):
             value = np.asarray(values, np.float64)
             drawn = ~np.isnan(value)
@@ -160,13 +160,13 @@ def plot_training(
         axes.set_ylabel(quantity)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(frameon=False, fontsize=8)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def plot_label_counts(counts: Mapping[str, int], path: str | Path, total: int | None = None) -> Path:
     """Films of each label as bars, most frequent first, with counts (and shares of `total`)."""
     ordered = sorted(counts.items(), key=lambda item: item[1])
-    figure, axes = _figure(6.4, 0.9 + 0.28 * max(1, len(ordered)))
+    figure, axes = single(6.4, 0.9 + 0.28 * max(1, len(ordered)))
     bars = axes.barh(
         [_shown(name) for name, _ in ordered], [count for _, count in ordered], color=BLUE, height=0.72
     )
@@ -176,7 +176,7 @@ def plot_label_counts(counts: Mapping[str, int], path: str | Path, total: int | 
     axes.set_xlabel("films")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.tick_params(axis="y", length=0)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def plot_intervals(
@@ -186,7 +186,7 @@ def plot_intervals(
     reference: float | None = None,
 ) -> Path:
     """Values with intervals, a row each (name, value, low, high): per-label AUCs, or one AUC by subgroup."""
-    figure, axes = _figure(6.4, 0.9 + 0.28 * max(1, len(rows)))
+    figure, axes = single(6.4, 0.9 + 0.28 * max(1, len(rows)))
     if reference is not None:
         axes.axvline(reference, color=GREY, linewidth=0.8, linestyle=":")
     for row, (_, value, low, high) in enumerate(reversed(rows)):
@@ -196,7 +196,7 @@ def plot_intervals(
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel(quantity)
     axes.tick_params(axis="y", length=0)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def plot_risk_coverage(
@@ -210,7 +210,7 @@ def plot_risk_coverage(
     uncertainty: (n,), higher is less sure.
     """
     coverage, risk = risk_coverage(errors, uncertainty)
-    figure, axes = _figure(4.6, 3.4)
+    figure, axes = single(4.6, 3.4)
     axes.plot(coverage, risk, color=BLUE, linewidth=1.6, label="least uncertain first")
     axes.axhline(risk[-1], color=GREY, linewidth=0.8, linestyle=":", label="all films")
     axes.set_xlim(0, 1)
@@ -218,7 +218,7 @@ def plot_risk_coverage(
     axes.set_xlabel("share of films kept")
     axes.set_ylabel(quantity)
     axes.legend(frameon=False, fontsize=8)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def risk_coverage(errors: ArrayLike, uncertainty: ArrayLike) -> tuple[Floats, Floats]:
@@ -231,7 +231,7 @@ def risk_coverage(errors: ArrayLike, uncertainty: ArrayLike) -> tuple[Floats, Fl
     return (ends + 1) / len(loss), np.cumsum(loss[order])[ends] / (ends + 1)
 
 
-def _panels(
+def panels(
     labels: Floats,
     names: Sequence[str] | None,
     path: str | Path,
@@ -242,8 +242,8 @@ def _panels(
 ) -> Path:
     """A unit square a label; `draw(axes, i)` draws and gives the caption under the label's name."""
     called = label_names(names, labels.shape[1])
-    figure, grid = _grid(labels.shape[1], 2.3, 2.95)
-    for i, axes in enumerate(grid):
+    figure, axes_of = grid(labels.shape[1], 2.3, 2.95)
+    for i, axes in enumerate(axes_of):
         caption = draw(axes, i)
         positives, known = int(np.nansum(labels[:, i])), int((~np.isnan(labels[:, i])).sum())
         title = textwrap.shorten(_shown(called[i]), 28)
@@ -259,34 +259,34 @@ def _panels(
 
         lines = [Line2D([], [], color=c, marker=m, markersize=5, label=name) for name, c, m in marks]
         figure.legend(handles=lines, loc="outside upper right", ncols=len(lines), frameon=False, fontsize=8)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _shown(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+def grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """A figure of `count` axes, at most five a row, each so many inches."""
     from matplotlib.figure import Figure
 
     columns = max(1, min(5, count))
     rows = max(1, -(-count // columns))
     figure = Figure(figsize=(columns * width + 0.4, rows * height + 0.4), layout="constrained")
-    grid = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
-    for spare in grid[count:]:
+    axes_of = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
+    for spare in axes_of[count:]:
         spare.remove()
-    for axes in grid[:count]:
+    for axes in axes_of[:count]:
         axes.spines[["top", "right"]].set_visible(False)
-    return figure, grid[:count]
+    return figure, axes_of[:count]
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    figure, (axes,) = _grid(1, width, height)
+def single(width: float, height: float) -> tuple[Figure, Axes]:
+    figure, (axes,) = grid(1, width, height)
     return figure, axes
 
 
-def _save(figure: Figure, path: str | Path) -> Path:
+def save(figure: Figure, path: str | Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     target = Path(path)
