@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -10,6 +11,8 @@ import zipfile
 from pathlib import Path
 
 from hilum.errors import BundleError
+
+logger = logging.getLogger(__name__)
 
 MEMBERS = ("bundle.json", "weights.safetensors", "card.md", "patients.bin", "recipe.yaml", "model.onnx")
 LARGEST = 4 << 30  # bytes a member; a ViT-L is 1.2 GB
@@ -33,6 +36,9 @@ def locate(path: str | Path) -> Path:
     given = Path(path)
     if given.exists():
         return given
+    if (aside(given) / "bundle.json").is_file():
+        logger.warning("%s: a save was stopped half-way; the bundle from before it is read", given)
+        return aside(given)
     if str(path) in builtin_names():
         return builtin_folder() / str(path)
     raise BundleError(
@@ -77,23 +83,27 @@ def read(place: Path) -> dict[str, bytes]:
 
 
 def write(place: Path, members: dict[str, bytes]) -> Path:
-    """Write all members, then move them into place at once, so that a kill leaves the old bundle or the new one."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if place.suffix == ".hilum":
-        return _write_zip(place, members)
-    work = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
-    work.chmod(0o755)
-    for name, content in members.items():
-        (work / name).write_bytes(content)
-    if place.exists():
-        old = place.with_name(f".{place.name}-old")
-        shutil.rmtree(old, ignore_errors=True)
-        place.rename(old)
-        work.rename(place)
-        shutil.rmtree(old)
-    else:
-        work.rename(place)
-    return place
+    """Write all members beside `place`, then move them there, so that a kill leaves the old bundle or the new one.
+
+    A file is replaced in one step. A folder takes two renames, between which the old bundle lies `aside`, where `locate` finds
+    it. Raises BundleError where there is no room, or where `place` holds something that is no bundle.
+    """
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.suffix == ".hilum":
+            return _write_zip(place, members)
+        return _write_folder(place, members)
+    except OSError as error:
+        raise BundleError(
+            f"the bundle cannot be written ({error.strerror or error})",
+            path=place,
+            mend="What was there before is as it was",
+        ) from error
+
+
+def aside(place: Path) -> Path:
+    """Where a bundle's folder lies for the moment in which a new one takes its name."""
+    return place.with_name(f".{place.name}-old")
 
 
 def digest(content: bytes) -> str:
@@ -101,14 +111,72 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _write_zip(place: Path, members: dict[str, bytes]) -> Path:
-    handle, work = tempfile.mkstemp(prefix=f".{place.name}-", dir=place.parent)
-    with os.fdopen(handle, "wb") as out, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+def _write_folder(place: Path, members: dict[str, bytes]) -> Path:
+    old = aside(place)
+    if not place.exists() and old.is_dir():  # an earlier save was stopped between its two renames
+        old.rename(place)
+    _refuse_strangers(place)
+    work = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+    try:
+        work.chmod(0o755)
         for name, content in members.items():
-            archive.writestr(zipfile.ZipInfo(name, ZIP_DATE), content)
-    Path(work).replace(place)
-    place.chmod(0o644)
+            (work / name).write_bytes(content)
+            _settle(work / name)
+        if place.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            place.rename(old)
+        work.rename(place)
+    except BaseException:
+        _undo(place, old, work)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
     return place
+
+
+def _undo(place: Path, old: Path, work: Path) -> None:
+    """Back to what was before a save that did not come to its end."""
+    shutil.rmtree(work, ignore_errors=True)
+    if not place.exists() and old.is_dir():
+        os.rename(old, place)
+
+
+def _refuse_strangers(place: Path) -> None:
+    """A save replaces a bundle, or takes an empty place; a folder of anything else is not swept away."""
+    if place.is_dir():
+        taken = any(place.iterdir()) and not (place / "bundle.json").is_file()
+    else:
+        taken = place.exists()
+    if taken:
+        raise BundleError(
+            "something that is no bundle lies here, and would be lost", path=place, mend="Name another place"
+        )
+
+
+def _write_zip(place: Path, members: dict[str, bytes]) -> Path:
+    handle, name = tempfile.mkstemp(prefix=f".{place.name}-", dir=place.parent)
+    work = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+                for member, content in members.items():
+                    archive.writestr(zipfile.ZipInfo(member, ZIP_DATE), content)
+            out.flush()
+            os.fsync(out.fileno())
+        work.chmod(0o644)
+        work.replace(place)
+    except BaseException:
+        work.unlink(missing_ok=True)
+        raise
+    return place
+
+
+def _settle(path: Path) -> None:
+    """On the disk before a rename can name it: else a power cut leaves the name and no content."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _bounded(path: Path) -> bytes:
