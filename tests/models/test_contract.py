@@ -22,6 +22,35 @@ SMALL: dict[str, list[dict]] = {
         {"name": "vit_tiny_patch16_224", "size": (64, 64)},
         {"name": "swin_tiny_patch4_window7_224", "size": (64, 64)},
     ],
+    "backbone_head": [{"name": "resnet10t", "hidden": 16, "size": (64, 64)}],
+    "simple_cnn": [{"dropout": 0.5, "size": (64, 64)}],
+    "attention_fusion": [
+        {
+            "first": "resnet10t",
+            "second": "mobilenetv2_050",
+            "first_tap": "layer3",
+            "second_tap": "blocks.5.0.bn1",
+            "width": 16,
+            "size": (64, 64),
+        },
+        {
+            "first": "mobilenetv2_050",
+            "second": "tf_efficientnet_lite0",
+            "first_tap": None,
+            "second_tap": None,
+            "width": 16,
+            "size": (96, 96),
+        },
+    ],
+    "concat_hybrid": [
+        {
+            "first": "resnet10t",
+            "second": "mobilenetv1_100",
+            "hidden": 16,
+            "dropout": 0.5,
+            "size": (64, 64),
+        }
+    ],
     "unet": [
         {"encoder": "mobilenetv3_small_050", "widths": (16, 16, 8, 8, 8), "size": (64, 64)},
         {"encoder": "resnet10t", "widths": (16, 16, 8, 8, 8), "size": (64, 64)},
@@ -31,7 +60,7 @@ CASES = [(name, options) for name in names() for options in SMALL.get(name, [{}]
 
 
 def label(case: tuple[str, dict]) -> str:
-    return "-".join([case[0], *(str(case[1][k]) for k in ("name", "encoder") if k in case[1])])
+    return "-".join([case[0], *(str(case[1][k]) for k in ("name", "encoder", "first") if k in case[1])])
 
 
 @pytest.fixture(scope="module", params=CASES, ids=label)
@@ -112,19 +141,38 @@ def test_encode_stays_deterministic_while_the_head_drops(classifier):
 
 
 @torch.no_grad()
-def test_the_linear_head_is_the_whole_head(classifier):
+def test_a_linear_head_is_the_whole_head(classifier):
     linear = classifier.linear_head()
+    if linear is None:
+        assert len([m for m in classifier.head.modules() if isinstance(m, nn.Linear)]) > 1
+        return
     assert isinstance(linear, nn.Linear)
     embedding = classifier.encode(images(classifier))
     assert torch.allclose(linear(embedding), classifier.head(embedding))
 
 
-def test_a_head_of_two_layers_is_not_called_linear(classifier):
-    model = copy.copy(classifier)
-    model._modules = dict(classifier._modules)
-    linear = classifier.linear_head()
-    model.head = nn.Sequential(nn.Linear(linear.in_features, 8), nn.ReLU(), nn.Linear(8, 3))
+def test_a_head_of_two_layers_is_not_called_linear():
+    model = build("timm", outputs=3, **SMALL["timm"][0])
+    model.head = nn.Sequential(nn.Linear(model.features, 8), nn.ReLU(), nn.Linear(8, 3))
     assert model.linear_head() is None
+
+
+@torch.no_grad()
+def test_a_model_alone_is_one_member(classifier):
+    embedding = classifier.encode(images(classifier))
+    members = classifier.member_logits(embedding)
+    assert members.shape[1:] == (2, 3)
+    assert len(members) == 1 or hasattr(classifier, "members")
+
+
+def test_class_weights_are_the_gradient_of_each_logit_by_the_embedding(classifier):
+    """Held to torch's own Jacobian; asked for as analysis does, without gradients and in inference mode."""
+    with torch.inference_mode():
+        embedding = classifier.encode(images(classifier, 1))
+        ours = classifier.class_weights(embedding)
+    whole = torch.autograd.functional.jacobian(classifier.head, embedding.clone())[0, :, 0]
+    assert ours.shape == (3, embedding.shape[1])
+    assert torch.allclose(ours, whole, atol=1e-5)
 
 
 def test_the_encoder_is_all_but_head_or_decoder(model):

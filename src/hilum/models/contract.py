@@ -20,13 +20,14 @@ class Model(nn.Module, ABC):
     Attributes
     ----------
     channels: input channels, 1 or 3. input_size: the (height, width) the model was designed for.
-    mean, std: per channel, on the [0, 1] scale, what the weights expect.
+    mean, std: per channel, on the [0, 1] scale, what the weights expect. backbones: the timm models that it is made of.
     """
 
     channels: int
     input_size: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    backbones: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
@@ -55,14 +56,44 @@ class Classifier(Model):
 
     def linear_head(self) -> nn.Linear | None:
         """The head's only layer with weights where that is one linear layer, else None."""
-        weighted = [m for m in self.head.modules() if not list(m.children()) and list(m.parameters())]
-        only = weighted[0] if len(weighted) == 1 else None
-        return only if isinstance(only, nn.Linear) else None
+        return only_linear(self.head)
+
+    def class_weights(self, embedding: Tensor) -> Tensor:
+        """How much each logit of one film rises with each feature of its embedding (1, features): (labels, features).
+
+        The map of features weighted by them is the class activation map (Zhou 2016, equation 2) of a linear head, and
+        Grad-CAM (Selvaraju 2017, equations 1 and 2) of any other, whose gradient goes through the head alone.
+        """
+        return head_weights(self.head, embedding)
+
+    def member_logits(self, embedding: Tensor) -> Tensor:
+        """Embeddings (n, features) to the logits of each member of an ensemble, (members, n, labels); a model is one."""
+        logits: Tensor = self.head(embedding)
+        return logits[None]
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
-        """Every parameter outside the head."""
+        """The parameters that may start from pretrained weights: here every one outside the head."""
         head = {id(p) for p in self.head.parameters()}
         return (p for p in self.parameters() if id(p) not in head)
+
+
+def only_linear(head: nn.Module) -> nn.Linear | None:
+    """The only layer of `head` with weights where that is one linear layer, else None."""
+    weighted = [m for m in head.modules() if not list(m.children()) and list(m.parameters())]
+    only = weighted[0] if len(weighted) == 1 else None
+    return only if isinstance(only, nn.Linear) else None
+
+
+def head_weights(head: nn.Module, embedding: Tensor) -> Tensor:
+    """(labels, features): the gradient of each logit of `head` by one embedding (1, features). Works in inference mode."""
+    linear = only_linear(head)
+    if linear is not None:
+        return linear.weight
+    with torch.inference_mode(False), torch.enable_grad():
+        outputs = head(embedding.clone()).shape[-1]
+        row_a_label = embedding.clone().expand(outputs, -1).contiguous().requires_grad_()
+        (gradient,) = torch.autograd.grad(head(row_a_label).diagonal().sum(), row_a_label)
+    return gradient
 
 
 class Segmenter(Model):

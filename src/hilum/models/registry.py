@@ -11,14 +11,23 @@ from hilum.errors import RecipeError
 from hilum.models.contract import Model
 
 _builders: dict[str, Callable[..., Model]] = {}
-_SUPPORT = {"registry", "contract", "torchvision_operators", "pretrained"}
+_SUPPORT = {
+    "registry",
+    "contract",
+    "torchvision_operators",
+    "pretrained",
+    "backbones",
+    "two_backbones",
+    "heads",
+    "describe",
+}
 
 
 def register(name: str) -> Callable[[Callable[..., Model]], Callable[..., Model]]:
     """Decorate a class or function that builds a model: its keyword arguments are the recipe's `model` options.
 
     Every builder takes `outputs`, the number of logits (classes of a segmenter), and `pretrained`: None, `imagenet`
-    (the backbone's own download) or the path of a .safetensors file.
+    (the backbone's own download) or the path of a .safetensors file; and `channels`, 1 or 3.
     """
 
     def add(builder: Callable[..., Model]) -> Callable[..., Model]:

@@ -1,0 +1,139 @@
+"""timm backbones: made without their classifier, asked for their last map, or cut off at a tap inside."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from hilum.errors import RecipeError
+from hilum.models.pretrained import load_pretrained
+
+IMAGENET = "imagenet"  # as `pretrained`: timm downloads
+
+
+def create(
+    name: str, pretrained: str | Path | None, channels: int, size: tuple[int, int] | None = None
+) -> nn.Module:
+    """The timm model `name` without its classifier.
+
+    `pretrained`: None, `imagenet` or the path of a .safetensors file. `size`: (height, width) of the input, which only
+    models made for one size take. Raises RecipeError for an unknown name, BundleError for weights that do not fit.
+    """
+    if not timm.is_model(name):
+        close = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:8])
+        raise RecipeError(f"timm has no model {name!r}", mend=f"Some that it has: {close}" if close else None)
+    options: dict[str, Any] = {"num_classes": 0, "in_chans": channels}
+    if size is not None and _has_one_size(name):
+        options["img_size"] = tuple(size)
+    backbone = timm.create_model(name, pretrained=pretrained == IMAGENET, **options)
+    if pretrained is not None and pretrained != IMAGENET:
+        load_pretrained(backbone, pretrained)
+    return backbone
+
+
+def last_map(backbone: Any, images: Tensor) -> Tensor:
+    """Images (n, channels, h, w) to the last spatial map (n, features, h', w'): convolutional, tokens or channels last."""
+    features: Tensor = backbone.forward_features(images)
+    if features.ndim == 3:  # tokens: drop class and register tokens, lay the patches on their grid
+        grid = backbone.patch_embed.dynamic_feat_size(images.shape[-2:])
+        patches = features[:, backbone.num_prefix_tokens :]
+        return patches.transpose(1, 2).reshape(len(images), -1, *grid)
+    if features.shape[-1] == backbone.num_features and features.shape[1] != backbone.num_features:
+        return features.permute(0, 3, 1, 2)  # as Swin gives
+    return features
+
+
+class Backbone(nn.Module):
+    """A timm model up to its last map, or up to the module `tap` (dotted, as timm names it); nothing after it is kept.
+
+    Attributes
+    ----------
+    width: channels of the map. mean, std, input_size: what timm says that the weights expect.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tap: str | None = None,
+        pretrained: str | Path | None = None,
+        channels: int = 3,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        whole: Any = create(name, pretrained, channels, size)
+        config = timm.data.resolve_model_data_config(whole)
+        self.mean, self.std = tuple(config["mean"][:channels]), tuple(config["std"][:channels])
+        self.input_size = tuple(size or config["input_size"][-2:])
+        self.tapped = tap is not None
+        if tap is None:
+            self.net, self.width = whole, int(whole.num_features)
+        else:
+            self.net, self.width = _cut_and_checked(whole, name, tap, channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (n, channels, h, w) to a map (n, width, h', w')."""
+        features: Tensor = self.net(images) if self.tapped else last_map(self.net, images)
+        return features
+
+
+def cut(module: nn.Module, path: list[str]) -> nn.Module:
+    """`module` up to and with the child at `path`, its children run in order. Names of parameters stay.
+
+    Raises KeyError where there is no such child.
+    """
+    if not path:
+        return module
+    kept: OrderedDict[str, nn.Module] = OrderedDict()
+    for name, child in module.named_children():
+        if name == path[0]:
+            kept[name] = cut(child, path[1:])
+            return nn.Sequential(kept)
+        kept[name] = child
+    raise KeyError(path[0])
+
+
+@torch.no_grad()
+def _cut_and_checked(whole: Any, name: str, tap: str, channels: int) -> tuple[nn.Module, int]:
+    """The cut model and its width. That children run in the order they stand in is not so everywhere: it is tried out."""
+    try:
+        part = cut(whole, tap.split("."))
+    except KeyError as error:
+        known = [n for n, _ in whole.named_modules() if n.count(".") == tap.count(".")]
+        raise RecipeError(
+            f"{name!r} has no module {tap!r} to tap", mend=f"Some that it has: {', '.join(known[-8:])}"
+        ) from error
+    images = torch.randn(1, channels, 64, 64, generator=torch.Generator().manual_seed(0))
+    seen: list[Tensor] = []
+    hook = whole.get_submodule(tap).register_forward_hook(lambda *call: seen.append(call[2].clone()))
+    whole.eval()
+    try:
+        whole.forward_features(images)
+        hook.remove()
+        same = torch.equal(part(images), seen[0])
+    except (
+        RuntimeError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+    ):  # as said by whatever got the wrong shape
+        same = False
+    finally:
+        hook.remove()
+        whole.train()
+    if not same or seen[0].ndim != 4:
+        raise RecipeError(
+            f"{name!r} cannot be cut at {tap!r}: what leads there is no plain chain of layers",
+            mend="Tap a whole stage, or leave the tap out for the last map",
+        )
+    return part, seen[0].shape[1]
+
+
+def _has_one_size(name: str) -> bool:
+    """timm takes `img_size` only for models built for one size, which their config says."""
+    config = timm.get_pretrained_cfg(name)
+    return config is not None and bool(config.fixed_input_size)
