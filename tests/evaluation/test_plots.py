@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hilum.errors import EvaluationError
-from hilum.evaluation import plots
+from hilum.evaluation import plots, plots_uncertainty
 from tests.evaluation.samples import labelled
 
 
@@ -30,7 +29,9 @@ def figures(folder):
         "intervals": lambda p: plots.plot_intervals(
             [("a", 0.7, 0.6, 0.8), ("b", 0.9, np.nan, np.nan)], p, "AUC", 0.5
         ),
-        "risk": lambda p: plots.plot_risk_coverage(truth[:, 0] == 1, scores[:, 0], p),
+        "risk": lambda p: plots_uncertainty.plot_risk_coverage(
+            truth[:, 0], {"score": scores[:, 0], "other": scores[:, 1]}, p
+        ),
     }
 
 
@@ -52,16 +53,8 @@ def test_each_figure_is_drawn_and_drawn_the_same_again(tmp_path, name):
     assert (grey[[0, -1]] == 255).all(), "something is cut off at the edge"
 
 
-def test_risk_falls_as_the_most_uncertain_are_handed_over():
-    coverage, risk = plots.risk_coverage([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.8])
-    np.testing.assert_allclose(coverage, [0.25, 0.5, 1.0])
-    np.testing.assert_allclose(risk, [0, 0, 0.5])
-    with pytest.raises(EvaluationError):
-        plots.risk_coverage([], [])
-
-
 def test_matplotlib_is_imported_only_to_draw():
-    code = "import sys, hilum.evaluation.plots, hilum.evaluation.summary; print(*sys.modules)"
+    code = "import sys; from hilum.evaluation import plots, plots_uncertainty, summary; print(*sys.modules)"
     imported = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert "hilum.evaluation.plots" in imported.stdout.split()
     assert not {"matplotlib", "sklearn", "torch", "lightning"} & set(imported.stdout.split())

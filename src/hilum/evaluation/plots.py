@@ -1,5 +1,5 @@
 """Figures for runs and cards: numbers and a path in, a PNG out. Colours are told apart by colour-blind
-readers too.
+readers too. Several arms side by side are drawn by `plots_arms`, risk over coverage by `plots_uncertainty`.
 
 matplotlib is imported late, and figures are drawn without its global state, so threads and notebooks do not
 meet.
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hilum.errors import EvaluationError
 from hilum.evaluation.arrays import Floats, as_pair, label_names
 from hilum.evaluation.ranking import auc, average_precision, precision_recall_curve, roc_curve
 from hilum.evaluation.reliability import expected_calibration_error, reliability_curve
@@ -197,38 +196,6 @@ def plot_intervals(
     axes.set_xlabel(quantity)
     axes.tick_params(axis="y", length=0)
     return save(figure, path)
-
-
-def plot_risk_coverage(
-    errors: ArrayLike, uncertainty: ArrayLike, path: str | Path, quantity: str = "error rate"
-) -> Path:
-    """Risk over coverage: the mean error of the films kept when the most uncertain ones go to a reader.
-
-    Parameters
-    ----------
-    errors: (n,), 1 where the call was wrong (or any loss).
-    uncertainty: (n,), higher is less sure.
-    """
-    coverage, risk = risk_coverage(errors, uncertainty)
-    figure, axes = single(4.6, 3.4)
-    axes.plot(coverage, risk, color=BLUE, linewidth=1.6, label="least uncertain first")
-    axes.axhline(risk[-1], color=GREY, linewidth=0.8, linestyle=":", label="all films")
-    axes.set_xlim(0, 1)
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("share of films kept")
-    axes.set_ylabel(quantity)
-    axes.legend(frameon=False, fontsize=8)
-    return save(figure, path)
-
-
-def risk_coverage(errors: ArrayLike, uncertainty: ArrayLike) -> tuple[Floats, Floats]:
-    """Coverage (k,) and mean error among the least uncertain films (k,); equal ones enter together."""
-    loss, doubt = np.asarray(errors, np.float64), np.asarray(uncertainty, np.float64)
-    if loss.shape != doubt.shape or loss.ndim != 1 or not len(loss):
-        raise EvaluationError(f"errors {loss.shape} do not fit uncertainties {doubt.shape}")
-    order = np.argsort(doubt, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(doubt[order]) != 0, True))
-    return (ends + 1) / len(loss), np.cumsum(loss[order])[ends] / (ends + 1)
 
 
 def panels(
