@@ -16,6 +16,7 @@ def train(
     out: Path | None = typer.Option(
         None, "--out", "-o", help="The run's folder; default runs/<recipe's name>."
     ),
+    device: str = typer.Option("auto", help="auto, cpu or cuda."),
     tensorboard: bool = typer.Option(False, help="Write the curves for TensorBoard too."),
 ) -> None:
     """Train a model by a recipe; the run ends in a bundle.
@@ -37,7 +38,7 @@ def train(
         raise MissingExtraError.named("train", "Training") from error
     logging.getLogger("hilum").setLevel(logging.INFO)
     wish = load_recipe(recipe, changes or [])
-    bundle = carry_out(wish, out or Path("runs") / wish.name, tensorboard)
+    bundle = carry_out(wish, out or Path("runs") / wish.name, tensorboard, device)
     console = Console()
     console.print(f"Bundle: {bundle}", soft_wrap=True)
     console.print(f"Its card: {bundle / 'card.md'}", soft_wrap=True)

@@ -39,6 +39,8 @@ class Batches:
     shuffle: a new order each epoch; False keeps the order of `rows`. drop_last: leave out
         an unfilled last batch (batch norm cannot learn from a single film).
     masks: read the store's masks too.
+    weights: (films,) chance of each film to be drawn, summing to 1: an epoch then draws as many films as there
+        are, with replacement; None: every film once.
     """
 
     store: PixelStore
@@ -49,6 +51,7 @@ class Batches:
     shuffle: bool = True
     drop_last: bool = False
     masks: bool = False
+    weights: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -57,6 +60,8 @@ class Batches:
             raise ValueError(f"{len(self.targets)} targets for {len(self.rows)} films")
         if self.masks and self.store.masks is None:
             raise ValueError(f"the store {self.store.folder} has no masks")
+        if self.weights is not None and len(self.weights) != len(self.rows):
+            raise ValueError(f"{len(self.weights)} weights for {len(self.rows)} films")
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -66,7 +71,10 @@ class Batches:
         """(films,) positions in the order of this epoch."""
         if not self.shuffle:
             return np.arange(len(self.rows))
-        return np.random.default_rng((self.seed, epoch)).permutation(len(self.rows))
+        chance = np.random.default_rng((self.seed, epoch))
+        if self.weights is not None:
+            return chance.choice(len(self.rows), len(self.rows), p=self.weights)
+        return chance.permutation(len(self.rows))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The epoch's batches from number `start` on: what a run that was killed in mid-epoch has left."""

@@ -1,4 +1,5 @@
-"""Splits by patient: held out, k-fold or official; none can put a patient on two sides.
+"""Splits by patient: held out, k-fold or official; none can put a patient on two sides, but for `leaky_holdout`,
+which is there to show what that does.
 
 Groups are balanced over the label matrix by iterative stratification (Sechidis, Tsoumakas and Vlahavas, On
 the Stratification of Multi-Label Data, ECML PKDD 2011), carried from examples to groups: a patient's films
@@ -161,6 +162,53 @@ def kfold(
         split.assert_disjoint(manifest)
         splits.append(split)
     return tuple(splits)
+
+
+def fold(
+    manifest: Manifest,
+    k: int,
+    number: int,
+    validation: float,
+    seed: int,
+    *,
+    by: Sequence[str] = ("view",),
+    without_patient: WithoutPatient = "refuse",
+) -> Split:
+    """Fold `number` of `kfold` as a run uses it: its part held out is `test`, and the share `validation` of the
+    other films is taken by patient to choose the epoch.
+    """
+    outer = kfold(manifest, k, seed, by=by, without_patient=without_patient)[number]
+    held_out = {i: "test" if part == "validation" else "train" for i, part in outer.items()}
+    inner = holdout(
+        manifest.with_split(held_out),
+        {"train": 1 - validation, "validation": validation},
+        seed,
+        part="train",
+        by=by,
+        without_patient=without_patient,
+    )
+    return Split(inner.parts, {**outer.choices, "validation": validation})
+
+
+def leaky_holdout(
+    manifest: Manifest, fractions: Mapping[str, float], seed: int, *, by: Sequence[str] = ("view",)
+) -> Split:
+    """`holdout` by film, which puts films of one patient on two sides: to show what leakage does to figures.
+
+    Not checked against overlap, which it has; whoever uses it must say so.
+    """
+    alone = manifest.table.with_columns(patient=pl.format("film:{}", "image_id"))
+    parts = holdout(Manifest(alone), fractions, seed, by=by)
+    return Split(parts.parts, {**parts.choices, "method": "leaky_holdout"})
+
+
+def patients_on_two_sides(manifest: Manifest, split: Split) -> int:
+    """How many patients have films in two parts."""
+    known = manifest.with_split(split).table.filter(
+        pl.col("patient").is_not_null(), pl.col("split").is_not_null()
+    )
+    sides = known.group_by("patient").agg(pl.col("split").n_unique())
+    return int((sides["split"] > 1).sum())
 
 
 def stratify(

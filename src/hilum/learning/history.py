@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hilum.errors import MissingExtraError
+from hilum.learning.checkpoints import whole
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +78,10 @@ class History:
 
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        work = self.path.with_suffix(".part")
-        with work.open("w", newline="") as file:
+        with whole(self.path) as work, work.open("w", newline="") as file:
             out = csv.DictWriter(file, FIELDS)
             out.writeheader()
             out.writerows(self.rows)
-        work.replace(self.path)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -13,11 +13,15 @@ from torch.nn import functional as F
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """BCE over known targets; `targets` in [0, 1] (soft ones allowed) or NaN, any shape equal to `logits`."""
-    return _mean_known(
-        F.binary_cross_entropy_with_logits(logits, targets.nan_to_num(), reduction="none"), targets
+def binary_cross_entropy(logits: Tensor, targets: Tensor, positive_weight: Tensor | None = None) -> Tensor:
+    """BCE over known targets; `targets` in [0, 1] (soft ones allowed) or NaN, any shape equal to `logits`.
+
+    `positive_weight`: (labels,) factor of the positives' term, for targets (n, labels); None: 1.
+    """
+    values = F.binary_cross_entropy_with_logits(
+        logits, targets.nan_to_num(), reduction="none", pos_weight=positive_weight
     )
+    return _mean_known(values, targets)
 
 
 def binary_focal(
@@ -26,26 +30,34 @@ def binary_focal(
     alpha: float = 0.25,
     gamma: float = 2.0,
     negatives: Literal["complement", "same"] = "complement",
+    positive_weight: Tensor | None = None,
 ) -> Tensor:
     """Focal loss, Lin 2017 equation 5: `-alpha_t (1 - p_t)^gamma log p_t`.
 
-    `alpha` weighs positives; negatives weigh 1 - alpha (`complement`) or alpha too (`same`).
+    `alpha` weighs positives; negatives weigh 1 - alpha (`complement`) or alpha too (`same`). `positive_weight`: (labels,)
+    further factor of the positives' term, for targets (n, labels); None: 1.
     """
     known = targets.nan_to_num()
     cross_entropy = F.binary_cross_entropy_with_logits(logits, known, reduction="none")
     p = logits.sigmoid()
     p_t = p * known + (1 - p) * (1 - known)
-    weight = alpha * known + (1 - alpha if negatives == "complement" else alpha) * (1 - known)
+    positives = alpha if positive_weight is None else alpha * positive_weight
+    weight = positives * known + (1 - alpha if negatives == "complement" else alpha) * (1 - known)
     # The power's gradient is infinite at 0 for gamma < 1; a film that is right beyond float32's reach gives none.
     easy = (1 - p_t).clamp(min=torch.finfo(p_t.dtype).eps)
     return _mean_known(weight * easy**gamma * cross_entropy, targets)
 
 
-def cross_entropy(logits: Tensor, classes: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Softmax cross-entropy; `logits` (n, classes), `classes` (n,) of integers, -1 where unknown."""
+def cross_entropy(
+    logits: Tensor, classes: Tensor, smoothing: float = 0.0, weights: Tensor | None = None
+) -> Tensor:
+    """Softmax cross-entropy; `logits` (n, classes), `classes` (n,) of integers, -1 where unknown.
+
+    `weights`: (classes,) of each class's films in the mean; None: all alike.
+    """
     if not bool((classes >= 0).any()):
         return logits.sum() * 0
-    return F.cross_entropy(logits, classes, ignore_index=-1, label_smoothing=smoothing)
+    return F.cross_entropy(logits, classes, weights, ignore_index=-1, label_smoothing=smoothing)
 
 
 def soft_dice(logits: Tensor, targets: Tensor, smooth: float = 1.0) -> Tensor:
@@ -60,6 +72,14 @@ def soft_dice(logits: Tensor, targets: Tensor, smooth: float = 1.0) -> Tensor:
     return (1 - (2 * overlap + smooth) / (total + smooth)).mean()
 
 
+Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weights = Literal["none", "balanced"] | tuple[Weight, ...]
+"""Given one by one in the order of the outputs, or to be computed from the training films (`learning.weights`)."""
+
+WEIGHTS = {"bce": "positive_weight", "focal": "positive_weight", "cross_entropy": "class_weights"}
+"""The option of each kind of loss that holds weights."""
+
+
 class _Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,9 +88,10 @@ class BinaryCrossEntropy(_Options):
     """For findings that may stand together."""
 
     kind: Literal["bce"] = "bce"
+    positive_weight: Weights = "none"
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return binary_cross_entropy(logits, targets)
+        return binary_cross_entropy(logits, targets, _tensor(self.positive_weight, logits))
 
 
 class Focal(_Options):
@@ -80,9 +101,11 @@ class Focal(_Options):
     alpha: float = Field(0.25, ge=0, le=1)
     gamma: float = Field(2.0, ge=0)
     negatives: Literal["complement", "same"] = "complement"
+    positive_weight: Weights = "none"
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return binary_focal(logits, targets, self.alpha, self.gamma, self.negatives)
+        weight = _tensor(self.positive_weight, logits)
+        return binary_focal(logits, targets, self.alpha, self.gamma, self.negatives, weight)
 
 
 class CrossEntropy(_Options):
@@ -90,9 +113,10 @@ class CrossEntropy(_Options):
 
     kind: Literal["cross_entropy"] = "cross_entropy"
     smoothing: float = Field(0.0, ge=0, lt=1)
+    class_weights: Weights = "none"
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return cross_entropy(logits, targets, self.smoothing)
+        return cross_entropy(logits, targets, self.smoothing, _tensor(self.class_weights, logits))
 
 
 class Dice(_Options):
@@ -130,6 +154,17 @@ class FocalDice(_Options):
 AnyLoss = Annotated[
     BinaryCrossEntropy | Focal | CrossEntropy | Dice | BCEDice | FocalDice, Field(discriminator="kind")
 ]
+
+
+def _tensor(weights: Weights, like: Tensor) -> Tensor | None:
+    """Weights beside `like`. ValueError for `balanced`, which films alone can say."""
+    if weights == "none":
+        return None
+    if isinstance(weights, str):
+        raise ValueError(
+            "`balanced` weights are computed from training films first: learning.weights.resolved"
+        )
+    return like.new_tensor(weights)
 
 
 def _mean_known(values: Tensor, targets: Tensor) -> Tensor:

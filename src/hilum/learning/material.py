@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -76,14 +78,15 @@ def manifest_of(data: Data) -> Manifest:
 
 
 def parted(data: Data, manifest: Manifest) -> split.Split:
-    """The split that a recipe asks for: by patient, refused where it would leak."""
+    """The split that a recipe asks for: by patient, refused where it would leak, unless to leak is what it asks for."""
     fixed = manifest.filter(pl.col(FIXED).is_not_null()) if FIXED in manifest.table.columns else None
     if fixed is None or not len(fixed):
         return _parted(data, manifest)
     inner = _parted(data, manifest.filter(pl.col(FIXED).is_null()))
     parts = {**inner.parts, **dict(zip(fixed.image_ids, fixed.table[FIXED], strict=True))}
     whole = split.Split(parts, {**inner.choices, "fixed": sorted(set(fixed.table["source"]))})
-    whole.assert_disjoint(manifest)
+    if not data.split.leaky:
+        whole.assert_disjoint(manifest)
     return whole
 
 
@@ -97,27 +100,57 @@ def _parted(data: Data, manifest: Manifest) -> split.Split:
         return split.holdout(
             manifest.with_split(given), shares, wish.seed, part="train", without_patient=wish.without_patient
         )
+    if wish.kind == "kfold":
+        _refuse_few(patients_in(manifest), wish.folds)
+        return split.fold(
+            manifest, wish.folds, wish.fold, wish.validation, wish.seed, without_patient=wish.without_patient
+        )
     shares = {"train": 1 - wish.validation - wish.test, "validation": wish.validation, "test": wish.test}
     shares = {part: share for part, share in shares.items() if share > 0}
+    if wish.leaky:
+        leaky = split.leaky_holdout(manifest, shares, wish.seed)
+        both = split.patients_on_two_sides(manifest, leaky)
+        logger.warning(
+            "data.split.kind is leaky_holdout: films of %d patients lie on both sides. What this run measures is too"
+            " good to be true, and shows only what leakage does.",
+            both,
+        )
+        return split.Split(leaky.parts, {**leaky.choices, "patients_on_two_sides": both})
     return split.holdout(manifest, shares, wish.seed, without_patient=wish.without_patient)
 
 
+def _refuse_few(patients: int, folds: int) -> None:
+    if patients < folds:
+        raise RecipeError(
+            f"data.split.folds: {patients} patients cannot fill {folds} folds",
+            mend="Ask for fewer folds, or look at data.keep",
+        )
+
+
 def gather(recipe: Recipe) -> Material:
-    """Manifest, split and pixel store of a recipe; builds the store where it is not there yet."""
+    """Manifest, split and pixel store of a recipe; builds the store where it is not there yet.
+
+    The store holds the films of training and validation alone, so that no test film is opened; with `kfold` it holds
+    all films, each of which some fold trains on, and the runs of all folds share it.
+    """
     data = recipe.data
-    manifest = manifest_of(data)
-    parts = parted(data, manifest)
-    manifest = manifest.with_split(parts)
+    whole = manifest_of(data)
+    parts = parted(data, whole)
+    manifest = whole.with_split(parts)
     seen = manifest.filter(pl.col("split").is_in(LEARNT))
     seen = where(seen, data.learn_from, "learn_from")
     _refuse_empty(seen)
-    store = _store(seen, recipe.preparation, data, masks=recipe.task == "segment")
+    stored = (
+        where(whole.with_split({}), data.learn_from, "learn_from") if data.split.kind == "kfold" else seen
+    )
+    store = _store(stored, recipe.preparation, data, masks=recipe.task == "segment")
     seen = store.readable(seen)
     _refuse_empty(seen)
     sides = [_part(recipe, seen.filter(split=side), store, side) for side in LEARNT]
     for side, part in zip(LEARNT, sides, strict=True):
         logger.info("%s: %d films of %d patients", side, len(part.manifest), patients_in(part.manifest))
     if recipe.task != "segment":
+        _refuse_unlearnable(recipe, sides[0])
         _refuse_one_sided(recipe, sides[1])
     return Material(store, sides[0], sides[1], parts, manifest)
 
@@ -129,6 +162,30 @@ def _refuse_empty(films: Manifest) -> None:
             f"data.split and data.learn_from leave no film that can be read for {' and '.join(lacking)}",
             mend="Change one of the two",
         )
+
+
+def _refuse_unlearnable(recipe: Recipe, train: Part) -> None:
+    """A class or a finding of which training knows nothing; one of which it knows one side only is told."""
+    truth, names = np.asarray(train.truth), recipe.data.labels
+    if recipe.task == "multiclass":
+        lacking = [name for number, name in enumerate(names) if not (truth == number).any()]
+        fault = "no training film is of class"
+    else:
+        lacking = [name for name, column in zip(names, truth.T, strict=True) if np.isnan(column).all()]
+        fault = "every training film's label is unknown for"
+    if lacking:
+        part = f" in fold {recipe.data.split.fold}" if recipe.data.split.kind == "kfold" else ""
+        raise RecipeError(
+            f"data.labels: {fault} {', '.join(lacking)}{part}",
+            mend="Take it out of data.labels, or change data.split",
+        )
+    if recipe.task == "multilabel":
+        flat = [n for n, c in zip(names, truth.T, strict=True) if not ((c == 1).any() and (c == 0).any())]
+        if flat:
+            logger.warning(
+                "training has only films with, or only films without: %s; nothing can be learnt of it",
+                ", ".join(flat),
+            )
 
 
 def _refuse_one_sided(recipe: Recipe, validation: Part) -> None:
@@ -201,7 +258,26 @@ def _store(manifest: Manifest, preparation: Preparation, data: Data, masks: bool
     """One folder for each pair of films and preparation, so that recipes share what they can."""
     kind = "masks" if masks else "films"
     folder = expand(data.store) / f"{kind}-{manifest.digest[:10]}-{preparation.stored_digest[:10]}"
-    return pixel_store.build(manifest, preparation, folder, masks=masks, workers=data.workers or None)
+    with only_one(folder):
+        return pixel_store.build(manifest, preparation, folder, masks=masks, workers=data.workers or None)
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Of several processes that want to build the same store one does, while the others wait and then open it.
+
+    The lock is the operating system's, so that a killed process leaves none behind; Windows has another kind and goes
+    without.
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        yield
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{folder.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _part(recipe: Recipe, manifest: Manifest, store: pixel_store.PixelStore, side: str) -> Part:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import (
     Callback,
@@ -25,7 +26,7 @@ from lightning.pytorch.callbacks import (
 
 from hilum.datasets.batches import Batches
 from hilum.errors import RecipeError
-from hilum.learning import checkpoints
+from hilum.learning import checkpoints, weights
 from hilum.learning.feed import Feed
 from hilum.learning.history import History
 from hilum.learning.material import Material, Part
@@ -33,40 +34,66 @@ from hilum.learning.recipe import Phase, Recipe
 from hilum.learning.tasks import TASKS
 from hilum.models import Model
 
+DEVICES = ("auto", "cpu", "cuda")
+
 logger = logging.getLogger(__name__)
 
 
 def run_phase(
-    model: Model, recipe: Recipe, number: int, material: Material, folder: Path, history: History
+    model: Model,
+    recipe: Recipe,
+    number: int,
+    material: Material,
+    folder: Path,
+    history: History,
+    device: str = "auto",
 ) -> None:
     """Train phase `number` in `folder/<number>-<name>` and leave its best weights in `model`.
 
-    A phase that was finished before only loads its weights; one that was killed goes on after its last whole epoch.
+    `device`: `cpu`, `cuda`, or `auto` for what there is (see `checked_device`). A phase that was finished before only
+    loads its weights; one that was killed goes on after its last whole epoch.
     """
     phase = recipe.phases[number]
     place = folder / f"{number}-{phase.name}"
     finished = place / "finished.json"
     if not finished.is_file():
-        best = _fit(model, recipe, number, material, place, history)
+        best = _fit(model, recipe, number, material, place, history, device)
         checkpoints.write_whole(finished, json.dumps({"best": best.name}))
     best = place / json.loads(finished.read_text())["best"]
     model.load_state_dict(_weights(best, averaged=phase.average > 0))
 
 
+def checked_device(device: str) -> str:
+    """The device as Lightning calls it; RecipeError where it is not there."""
+    if device not in DEVICES:
+        raise RecipeError(f"there is no device {device!r}", mend=f"Choose one of: {', '.join(DEVICES)}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RecipeError("there is no CUDA device here", mend="Use --device cpu, or auto")
+    return device
+
+
 def _fit(
-    model: Model, recipe: Recipe, number: int, material: Material, place: Path, history: History
+    model: Model,
+    recipe: Recipe,
+    number: int,
+    material: Material,
+    place: Path,
+    history: History,
+    device: str,
 ) -> Path:
     phase = recipe.phases[number]
     seed = recipe.seed + 1_009 * number
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are not ours to give
     L.seed_everything(seed, verbose=False)
-    task = TASKS[recipe.task](model, recipe.preparation, phase, recipe.loss, recipe.augmentation, seed)
+    outputs = len(recipe.data.labels) + len(recipe.data.auxiliary)
+    loss = weights.resolved(recipe.loss, material.train, outputs)
+    task = TASKS[recipe.task](model, recipe.preparation, phase, loss, recipe.augmentation, seed)
     task.kept_outputs = len(recipe.data.labels)
     task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    best = _Keeper(place, "best", monitor="validation/score", mode="max")
+    best = _Keeper(place, "best", **_monitored(phase))
     last = _Keeper(place, "last")  # of every epoch; after `best`, whose state it holds
     trainer = L.Trainer(
-        accelerator="auto",
+        accelerator=device,
         devices=1,
         precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
         max_epochs=phase.epochs,
@@ -98,17 +125,29 @@ def _feed(material: Material, part: Part, phase: Phase, seed: int, learn: bool) 
     # Fewer films than a batch are one batch: an unfilled last batch is left out.
     size = min(phase.batch, len(part.rows)) if learn else 2 * phase.batch
     masks = part.targets is None
+    balanced = learn and phase.sampler == "balanced"
+    chances = weights.film_weights(np.asarray(part.truth)) if balanced else None
+    if chances is not None and not chances.any():
+        raise RecipeError(
+            f"phase '{phase.name}': no film's class is known, so that `sampler` has nothing to go by"
+        )
     return Feed(
         Batches(
-            material.store, part.rows, part.targets, size, seed, shuffle=learn, drop_last=learn, masks=masks
+            material.store, part.rows, part.targets, size, seed,
+            shuffle=learn, drop_last=learn, masks=masks, weights=chances,
         )
-    )
+    )  # fmt: skip
+
+
+def _monitored(phase: Phase) -> dict[str, Any]:
+    """What a better epoch is."""
+    return {"monitor": f"validation/{phase.monitor}", "mode": "max" if phase.monitor == "score" else "min"}
 
 
 def _stopping(phase: Phase) -> list[Callback]:
     if phase.patience is None:
         return []
-    return [_Patience("validation/score", mode="max", patience=phase.patience, check_on_train_epoch_end=True)]
+    return [_Patience(**_monitored(phase), patience=phase.patience, check_on_train_epoch_end=True)]
 
 
 class _Keeper(ModelCheckpoint):

@@ -21,7 +21,10 @@ from hilum.datasets.augment import Augmentation
 from hilum.errors import EvaluationError, RecipeError
 from hilum.evaluation.thresholds import choose_thresholds
 from hilum.images.preparation import Preparation
-from hilum.learning.losses import AnyLoss, BinaryCrossEntropy
+from hilum.learning.losses import WEIGHTS, AnyLoss, BinaryCrossEntropy
+
+LEAKY = "leaky_holdout"
+"""The one kind of split that leaks, on purpose."""
 
 
 class Section(BaseModel):
@@ -44,23 +47,52 @@ class SourceData(Section):
 
 
 class SplitData(Section):
-    """How films are parted, always by patient.
+    """How films are parted, always by patient but for one kind that says so.
 
     `official`: the publisher's parts, with `validation` (a share) taken out of the training part by patient.
     `holdout`: shares `validation` and `test` of all patients.
+    `kfold`: all patients in `folds` parts; part number `fold` (from 0) is this run's test part, and `validation` is a
+    share of the others. The runs of all folds share one pixel store. To fold the publisher's training part alone, say
+    `keep: split = 'train'`.
+    `leaky_holdout`: as `holdout`, but by film, so that films of one patient lie on both sides. It exists to show what
+    leakage does to figures, and for nothing else: the log, the bundle's card and its evaluation all say so.
     """
 
-    kind: Literal["official", "holdout"] = "official"
+    kind: Literal["official", "holdout", "kfold", "leaky_holdout"] = "official"
     validation: float = Field(default=0.1, ge=0, lt=1)
     test: float = Field(default=0.2, ge=0, lt=1)
+    folds: int = Field(default=5, ge=2)
+    fold: int = Field(default=0, ge=0)
     seed: int = 0
     without_patient: Literal["refuse", "own"] = "refuse"
 
     @model_validator(mode="after")
     def _some_left(self) -> SplitData:
-        if self.kind == "holdout" and self.validation + self.test >= 1:
+        if self.kind in ("holdout", LEAKY) and self.validation + self.test >= 1:
             raise ValueError("`validation` and `test` together leave no share for training")
+        if self.fold >= self.folds:
+            raise ValueError(f"`fold` is {self.fold}: it counts from 0 to {self.folds - 1}, `folds` less one")
+        if self.kind == "kfold" and not self.validation:
+            raise ValueError(
+                "`validation` is 0: a fold's epoch is chosen on films that are not its test part"
+            )
         return self
+
+    @property
+    def leaky(self) -> bool:
+        """Films of one patient may lie on both sides."""
+        return self.kind == LEAKY
+
+    @property
+    def words(self) -> str:
+        """For the card."""
+        if self.leaky:
+            return f"{self.kind}, by film: LEAKY, films of one patient lie on both sides"
+        return (
+            f"kfold, fold {self.fold} of 0 to {self.folds - 1}, by patient"
+            if self.kind == "kfold"
+            else (f"{self.kind}, by patient")
+        )
 
 
 class Data(Section):
@@ -110,8 +142,13 @@ class Phase(Section):
     """A stretch of training with one set of rates.
 
     `train`: `all`, or `head` with the encoder frozen (its batch-norm statistics too). `rate`: of the head (or decoder);
-    `encoder_rate`: of the encoder. Both warm up over `warmup` (a share of all steps) and fall by a cosine to `floor`
-    times themselves. `patience`: epochs without a better validation score before the phase ends; None: never.
+    `encoder_rate`: of the encoder. Both warm up over `warmup` (a share of all steps); then, by `schedule`, they fall by a
+    cosine to `floor` times themselves, stay (`constant`), or are multiplied by `plateau_factor`, down to `floor` times
+    themselves, each time `plateau_patience` epochs have not been better (`plateau`).
+    `monitor`: what better means, a higher validation `score` (mean AUC or Dice) or a lower validation `loss`; the best
+    epoch is kept by it. `patience`: epochs without a better one before the phase ends; None: never.
+    `sampler`: `none` takes every film once an epoch; `balanced` draws as many, with replacement, so that classes (or
+    findings, by a film's rarest one) come equally often.
     `size`: pixels a side that films are shrunk to on the device, to train fast first; None: as prepared. `where`: a
     condition in SQL on the manifest's columns for the training films of this phase alone.
     `average`: decay of the exponential moving average of the weights that is validated and kept; 0: none.
@@ -128,9 +165,14 @@ class Phase(Section):
     encoder_rate: float | None = Field(None, gt=0)
     warmup: float = Field(0.1, ge=0, lt=1)
     floor: float = Field(0.0, ge=0, le=1)
+    schedule: Literal["cosine", "constant", "plateau"] = "cosine"
+    plateau_factor: float = Field(0.1, gt=0, lt=1)
+    plateau_patience: int = Field(3, ge=1)
     weight_decay: float = Field(0.05, ge=0)
     optimiser: Literal["adamw", "adam"] = "adamw"
+    monitor: Literal["score", "loss"] = "score"
     patience: int | None = Field(None, ge=1)
+    sampler: Literal["none", "balanced"] = "none"
     average: float = Field(0.0, ge=0, lt=1)
     mixup: float = Field(0.0, ge=0, description="alpha of mixup's beta distribution (Zhang 2018); 0: none")
 
@@ -200,7 +242,21 @@ class Recipe(Section):
                 raise ValueError(f"phases.{number}.size: {phase.size} is more than `preparation.size`")
             if phase.mixup and self.task != "multilabel":
                 raise ValueError(f"phases.{number}.mixup goes with task 'multilabel' only")
+            if phase.sampler != "none" and self.task == "segment":
+                raise ValueError(f"phases.{number}.sampler: films with masks have nothing to be balanced by")
+        self._weights_fit()
         return self
+
+    def _weights_fit(self) -> None:
+        option = WEIGHTS.get(self.loss.kind)
+        given = getattr(self.loss, option) if option else "none"
+        if given == "none":
+            return
+        if self.task == "segment":
+            raise ValueError(f"loss.{option} goes with classification only")
+        outputs = len(self.data.labels) + len(self.data.auxiliary)
+        if not isinstance(given, str) and len(given) != outputs:
+            raise ValueError(f"loss.{option}: {len(given)} weights for {outputs} outputs")
 
     @property
     def digest(self) -> str:

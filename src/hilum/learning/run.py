@@ -13,18 +13,18 @@ import torch
 from numpy.typing import NDArray
 
 from hilum import __version__
-from hilum.bundles import Bundle, save
+from hilum.bundles import Bundle, save, verify
 from hilum.bundles.bundle import patient_hash
 from hilum.bundles.info import Architecture, Code, Cut, Info, Label, Provenance, Scaling
 from hilum.datasets.preparing import IGNORE
-from hilum.errors import RecipeError
+from hilum.errors import BundleError, RecipeError
 from hilum.evaluation.calibration import Calibration, fit_platt, fit_softmax_temperature, fit_temperature
 from hilum.evaluation.overlap import overlap_scores
 from hilum.evaluation.thresholds import choose_thresholds
 from hilum.findings import UnknownFindingError, find
-from hilum.learning import checkpoints, material
+from hilum.learning import checkpoints, material, weights
 from hilum.learning.history import History
-from hilum.learning.phases import run_phase
+from hilum.learning.phases import checked_device, run_phase
 from hilum.learning.recipe import Recipe
 from hilum.learning.results import measure_classifier, measure_segmenter, predict_store
 from hilum.models import Classifier, Model, Segmenter, build
@@ -32,28 +32,60 @@ from hilum.models import Classifier, Model, Segmenter, build
 logger = logging.getLogger(__name__)
 
 
-def train(recipe: Recipe, folder: str | Path, tensorboard: bool = False) -> Path:
+def train(recipe: Recipe, folder: str | Path, tensorboard: bool = False, device: str = "auto") -> Path:
     """Carry out a recipe in `folder` and return the bundle's path, `folder/bundle`.
 
-    `folder/manifest.parquet` keeps all films with their part, for `hilum evaluate ... --split test`.
+    `folder/manifest.parquet` keeps all films with their part, for `hilum evaluate ... --split test`. `device`: `cpu`,
+    `cuda`, or `auto` for what there is.
 
     A run that was killed goes on when it is called again with the same recipe and folder, and ends where it would have
-    ended. RecipeError where the folder holds the run of another recipe.
+    ended; one that has ended is left as it is. RecipeError where the folder holds the run of another recipe, or of other
+    films. WriteError where the disk is full: what was written whole stays, and the run can go on from it.
     """
-    folder = Path(folder)
+    folder, device = Path(folder), checked_device(device)
     _claim(folder, recipe)
+    done = finished(recipe, folder)
+    if done is not None:
+        logger.info("%s: this run has ended", folder)
+        return done
     stuff = material.gather(recipe)
     _hold_to_split(folder, stuff)
-    stuff.manifest.save(folder / "manifest.parquet")  # for `hilum evaluate ... --split test`
+    with checkpoints.named(folder / "manifest.parquet"):
+        stuff.manifest.save(folder / "manifest.parquet")  # for `hilum evaluate ... --split test`
+    _note_loss(folder, recipe, stuff)
     torch.manual_seed(recipe.seed)
     model = build_model(recipe)
     history = History(folder, tensorboard)
     for number, phase in enumerate(recipe.phases):
         logger.info("phase %d of %d: %s", number + 1, len(recipe.phases), phase.name)
-        run_phase(model, recipe, number, stuff, folder / "phases", history)
+        run_phase(model, recipe, number, stuff, folder / "phases", history, device)
     history.draw()
     bundle = conclude(recipe, model.eval(), stuff, folder)
-    return save(bundle, folder / "bundle")
+    with checkpoints.named(folder / "bundle"):
+        return save(bundle, folder / "bundle")
+
+
+def finished(recipe: Recipe, folder: str | Path) -> Path | None:
+    """The bundle of a run of this recipe that has ended, as it lies there, with what `evaluate` recorded in it; else None.
+
+    A bundle is written whole or not at all, so that where there is one the run has ended. RecipeError where films or
+    their split have changed since.
+    """
+    folder = Path(folder)
+    bundle = folder / "bundle"
+    if not bundle.exists():
+        return None
+    try:
+        info = verify(bundle)
+    except BundleError as error:
+        logger.warning("%s It is made anew from the run's weights.", error)
+        return None
+    if info.provenance.recipe_digest != recipe.digest:
+        return None
+    now = material.parted(recipe.data, material.manifest_of(recipe.data)).digest
+    if info.provenance.split_digest != now:
+        raise _other_films(folder)
+    return bundle
 
 
 def build_model(recipe: Recipe) -> Model:
@@ -159,12 +191,12 @@ def _info(recipe: Recipe, stuff: material.Material) -> Info:
         labels=tuple(_label(name) for name in names),
         group=recipe.name if recipe.task == "multiclass" else None,
         applies=says.applies,
-        limits=says.limits,
+        limits=(*_leak(stuff), *says.limits) if recipe.data.split.leaky else says.limits,
         provenance=Provenance(
             data=tuple(sorted(set(stuff.manifest.table["source"].drop_nulls()))),
             films={part: len(films) for part, films in parts.items()},
             patients={part: material.patients_in(films) for part, films in parts.items()},
-            split=f"{recipe.data.split.kind}, by patient",
+            split=recipe.data.split.words,
             split_digest=stuff.split.digest,
             recipe_digest=recipe.digest,
             hilum=__version__,
@@ -172,6 +204,13 @@ def _info(recipe: Recipe, stuff: material.Material) -> Info:
             licence=says.licence,
             start=Path(start).name if start else None,
         ),
+    )
+
+
+def _leak(stuff: material.Material) -> tuple[str, ...]:
+    return (
+        f"LEAKY ON PURPOSE: films of one patient lie on both sides ({stuff.split.choices['patients_on_two_sides']}"
+        " patients). Every figure measured on this split is too good; it shows what leakage does, and nothing else.",
     )
 
 
@@ -201,12 +240,26 @@ def _hold_to_split(folder: Path, stuff: material.Material) -> None:
     known = {"digest": stuff.split.digest, "counts": stuff.split.counts, "films": parts}
     before = json.loads(note.read_text()) if note.is_file() else {}
     if any(before.get(name, value) != value for name, value in known.items()):
-        raise RecipeError(
-            "the films, their labels or their split are not those that this run began with",
-            path=folder,
-            mend="Choose another folder with --out, or bring the data back",
-        )
+        raise _other_films(folder)
     checkpoints.write_whole(note, json.dumps({**known, **dict(stuff.split.choices)}, indent=2))
+
+
+def _other_films(folder: Path) -> RecipeError:
+    return RecipeError(
+        "the films, their labels or their split are not those that this run began with",
+        path=folder,
+        mend="Choose another folder with --out, or bring the data back",
+    )
+
+
+def _note_loss(folder: Path, recipe: Recipe, stuff: material.Material) -> None:
+    """`loss.json`: the loss with the weights that it has."""
+    outputs = len(recipe.data.labels) + len(recipe.data.auxiliary)
+    loss = weights.resolved(recipe.loss, stuff.train, outputs)
+    names = [*recipe.data.labels, *recipe.data.auxiliary]
+    checkpoints.write_whole(
+        folder / "loss.json", json.dumps({"outputs": names, **loss.model_dump()}, indent=2)
+    )
 
 
 def _claim(folder: Path, recipe: Recipe) -> None:
@@ -219,4 +272,4 @@ def _claim(folder: Path, recipe: Recipe) -> None:
             "this folder holds a run of another recipe", path=folder, mend="Choose another folder with --out"
         )
     checkpoints.write_whole(note, written)
-    (folder / "recipe.yaml").write_text(recipe.as_yaml())
+    checkpoints.write_whole(folder / "recipe.yaml", recipe.as_yaml())

@@ -43,6 +43,7 @@ class Task(L.LightningModule):
         self.preparation, self.phase, self.loss = preparation, phase, loss
         self.augmentation, self.seed = augmentation, seed
         self.average = _averaged(model, phase.average)
+        self.plateau = Plateau(phase)
         self._seen: list[tuple[Tensor, Tensor]] = []
 
     def draw(self, images: Tensor, generator: torch.Generator) -> Change:
@@ -104,6 +105,17 @@ class Task(L.LightningModule):
         self._seen.clear()
         self.log("validation/score", self.score(logits, targets), prog_bar=True)
 
+    def on_train_epoch_end(self) -> None:
+        """After validation, and before the checkpoints, which callbacks write later in the same hook."""
+        if self.phase.schedule == "plateau":
+            self.plateau.see(float(self.trainer.callback_metrics[f"validation/{self.phase.monitor}"]))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["plateau"] = self.plateau.state
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.plateau.state = checkpoint.get("plateau", self.plateau.state)
+
     def configure_optimizers(self) -> Any:
         encoder = list(_encoder_parameters(self.model))
         known = {id(p) for p in encoder}
@@ -119,7 +131,9 @@ class Task(L.LightningModule):
         kind = torch.optim.AdamW if self.phase.optimiser == "adamw" else torch.optim.Adam
         optimiser = kind(groups)
         total = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_at(step, total, self.phase))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda step: rate_at(step, total, self.phase) * self.plateau.share
+        )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _to_input(self, images: Tensor) -> Tensor:
@@ -137,12 +151,44 @@ class Task(L.LightningModule):
 
 
 def rate_at(step: int, total: int, phase: Phase) -> float:
-    """The rate at `step` of `total` as a share of the phase's: linear warm-up, then a cosine down to `phase.floor`."""
+    """The rate at `step` of `total` as a share of the phase's: linear warm-up, then by its schedule a cosine down to
+    `phase.floor`, or 1 (what a plateau takes off comes on top).
+    """
     warm = max(1, round(phase.warmup * total))
     if step < warm:
         return (step + 1) / warm
+    if phase.schedule != "cosine":
+        return 1.0
     along = min(1.0, (step - warm) / max(1, total - warm))
     return phase.floor + (1 - phase.floor) * 0.5 * (1 + math.cos(math.pi * along))
+
+
+class Plateau:
+    """The share of the rate that is left after epochs that were not better (`schedule: plateau`)."""
+
+    def __init__(self, phase: Phase) -> None:
+        self.phase = phase
+        self.share, self.best, self.waited = 1.0, -math.inf, 0
+
+    def see(self, value: float) -> None:
+        """One more epoch's validation score or loss."""
+        value = value if self.phase.monitor == "score" else -value
+        if value > self.best:
+            self.best, self.waited = value, 0
+            return
+        self.waited += 1
+        if self.waited >= self.phase.plateau_patience:
+            self.share, self.waited = max(self.phase.floor, self.share * self.phase.plateau_factor), 0
+
+    @property
+    def state(self) -> list[float]:
+        """For a checkpoint, which holds no infinity."""
+        return [self.share, self.waited] + ([self.best] if math.isfinite(self.best) else [])
+
+    @state.setter
+    def state(self, state: list[float]) -> None:
+        self.share, self.waited = float(state[0]), int(state[1])
+        self.best = float(state[2]) if len(state) > 2 else -math.inf
 
 
 def _averaged(model: Model, decay: float) -> AveragedModel | None:
