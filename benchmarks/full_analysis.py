@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from hilum.analysis.analyzer import Analyzer, prepared, segment_lungs
 from hilum.analysis.heatmaps import heatmaps, lung_shares
-from hilum.analysis.uncertainty import mc_dropout
+from hilum.analysis.uncertainty import uncertainty
 from hilum.bundles import Bundle, builtin_names
 from hilum.bundles.info import Architecture
 from hilum.images.preparation import Preparation
@@ -73,17 +73,16 @@ def steps(analyzer: Analyzer, film: Radiograph, path: Path | None) -> dict[str, 
     with torch.inference_mode():
         features = model.feature_map(first)
         embedding = model.pool(features)
-        linear = model.linear_head()
-        maps = heatmaps(features, linear, place)
+        maps = heatmaps(features, model.class_weights(embedding), place)
     parts: dict[str, Callable[[], object]] = {
         "one forward pass (prepared film)": lambda: bundle(first),
         "full analysis (film in memory)": lambda: analyzer.analyze(film),
         "  quality gate, header and pixels": lambda: assess(film),
         "  prepare": lambda: prepared(bundle, film),
-        f"  {analyzer.samples} samples of the head": lambda: mc_dropout(
+        f"  {analyzer.samples} samples of the head": lambda: uncertainty(
             bundle, embedding, analyzer.samples, 0
         ),
-        f"  {len(maps)} heatmaps": lambda: heatmaps(features, linear, place),
+        f"  {len(maps)} heatmaps": lambda: heatmaps(features, model.class_weights(embedding), place),
     }
     if analyzer.segmenters:
         segmenter = analyzer.segmenters[0]

@@ -142,12 +142,21 @@ def test_a_group_of_classes_has_one_that_is_most_probable(film):
     assert {f.threshold for f in report.findings} == {None}
 
 
-def test_a_head_that_is_not_linear_has_no_heatmap(film):
+def test_a_head_that_is_not_linear_has_heatmaps_too(film):
+    """relu(4 * brightness) lights up where the film is bright, -relu(4 * brightness) nowhere."""
     bundle = bright_bundle()
-    bundle.model.head = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3))
+    bundle.model.head = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.ReLU(), torch.nn.Linear(1, 3))
+    with torch.no_grad():
+        bundle.model.head[0].weight.copy_(torch.tensor([[4.0, 0.0]]))
+        bundle.model.head[0].bias.zero_()
+        bundle.model.head[2].weight.copy_(torch.tensor([[1.0], [-1.0], [0.5]]))
     report = Analyzer([bundle, dark_lungs_bundle()]).analyze(film)
-    assert all(f.heatmap is None and f.lung_share is None and f.method == "none" for f in report.findings)
-    assert all(np.isfinite(f.probability) for f in report.findings)
+    lit, dark, same = report.findings
+    assert lit.heatmap.max() > 0.9
+    assert not dark.heatmap.any()
+    assert dark.lung_share is None
+    np.testing.assert_allclose(lit.heatmap, same.heatmap, atol=1e-6)
+    assert all(f.method == "none" and np.isfinite(f.probability) for f in report.findings)
 
 
 def test_heatmaps_can_be_left_out(film):

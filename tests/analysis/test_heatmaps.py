@@ -9,6 +9,7 @@ import torch
 
 from hilum.analysis.heatmaps import LONGEST, class_activation, heatmap_on_film, heatmaps, lung_shares, reduced
 from hilum.images.preparation import Preparation
+from hilum.models.heads import hidden_head
 from tests.bundles_for_tests import classifier_bundle
 
 
@@ -21,7 +22,7 @@ def features_and_head():
 
 def test_the_mean_of_a_map_and_the_bias_are_the_logit(features_and_head):
     model, features = features_and_head
-    maps = class_activation(features, model.linear_head())
+    maps = class_activation(features, model.linear_head().weight)
     assert maps.shape == (2, 3, *features.shape[-2:])
     logits = model.head(model.pool(features))
     assert torch.allclose(maps.mean((2, 3)) + model.linear_head().bias, logits, atol=1e-5)
@@ -30,7 +31,7 @@ def test_the_mean_of_a_map_and_the_bias_are_the_logit(features_and_head):
 def test_maps_are_those_of_grad_cam(features_and_head):
     """For a linear head on pooled features Grad-CAM (Selvaraju 2017, section 3.1) is CAM divided by the number of cells."""
     model, features = features_and_head
-    maps = class_activation(features, model.linear_head())
+    maps = class_activation(features, model.linear_head().weight)
     for label in range(3):
         score = model.head(model.pool(features))[:, label].sum()
         (gradient,) = torch.autograd.grad(score, features)
@@ -38,6 +39,22 @@ def test_maps_are_those_of_grad_cam(features_and_head):
         grad_cam = (alpha * features).sum(1)
         cells = features.shape[-2] * features.shape[-1]
         assert torch.allclose(grad_cam * cells, maps[:, label], atol=1e-4)
+
+
+@pytest.mark.parametrize("hidden", [None, 8])
+def test_maps_of_any_head_are_those_of_grad_cam_through_the_whole_model(hidden):
+    """The gradient taken through pooling to the map itself, as for a network of which nothing is known."""
+    model = classifier_bundle().model
+    if hidden:
+        model.head = hidden_head(model.features, hidden, 3, dropout=0.3).eval()
+    features = model.feature_map(torch.randn(1, 1, 96, 64, generator=torch.Generator().manual_seed(2)))
+    features = features.detach().requires_grad_()
+    with torch.inference_mode():
+        maps = class_activation(features, model.class_weights(model.pool(features)))
+    for label in range(3):
+        (gradient,) = torch.autograd.grad(model.head(model.pool(features))[0, label], features)
+        alpha = gradient.sum((2, 3), keepdim=True)  # the mean that Grad-CAM takes, times the number of cells
+        assert torch.allclose((alpha * features).sum(1), maps[:, label], atol=1e-5)
 
 
 def one_hot_maps(
@@ -49,7 +66,7 @@ def one_hot_maps(
     with torch.no_grad():
         linear.weight.copy_(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [2.0, 1.0]]))
     with torch.no_grad():
-        return heatmaps(features, linear, preparation.place(source))
+        return heatmaps(features, linear.weight, preparation.place(source))
 
 
 @pytest.mark.parametrize("aspect", ["squash", "pad", "crop"])

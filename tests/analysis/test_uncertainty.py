@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from hilum.analysis.uncertainty import film_seed, mc_dropout, sample_head
+from hilum.analysis.uncertainty import film_seed, sample_head, uncertainty
 from tests.bundles_for_tests import bright_bundle, classifier_bundle
 
 
@@ -46,7 +46,7 @@ def test_moments_of_a_linear_head_are_the_closed_form():
 def test_the_result_is_the_moments_of_calibrated_samples():
     bundle = classifier_bundle()
     embedding = embedding_of(bundle)
-    spread = mc_dropout(bundle, embedding, 50, seed=9)
+    spread = uncertainty(bundle, embedding, 50, seed=9)
     drawn = bundle.probabilities(sample_head(bundle.model.head, embedding, 50, 9)).double().numpy()
     assert spread.method == "mc_dropout"
     np.testing.assert_allclose(spread.mean, drawn.mean(0))
@@ -60,7 +60,7 @@ def test_the_deterministic_probability_lies_inside_the_interval():
     for bundle in (classifier_bundle(), classifier_bundle(group="pneumonia"), bright_bundle()):
         embedding = embedding_of(bundle)
         point = bundle.probabilities(bundle.model.head(embedding))[0].numpy()
-        spread = mc_dropout(bundle, embedding, 30, seed=1)
+        spread = uncertainty(bundle, embedding, 30, seed=1)
         assert np.all((spread.interval[:, 0] <= point) & (point <= spread.interval[:, 1]))
 
 
@@ -69,13 +69,13 @@ def test_the_same_seed_gives_the_same_numbers_whatever_was_drawn_before():
     bundle = classifier_bundle()
     embedding = embedding_of(bundle)
     torch.manual_seed(0)
-    first = mc_dropout(bundle, embedding, 20, seed=5)
+    first = uncertainty(bundle, embedding, 20, seed=5)
     after = torch.rand(3)
     torch.manual_seed(0)
     assert torch.equal(torch.rand(3), after), "the global generator must stay where it was"
-    second = mc_dropout(bundle, embedding, 20, seed=5)
+    second = uncertainty(bundle, embedding, 20, seed=5)
     np.testing.assert_array_equal(first.std, second.std)
-    assert not np.array_equal(first.std, mc_dropout(bundle, embedding, 20, seed=6).std)
+    assert not np.array_equal(first.std, uncertainty(bundle, embedding, 20, seed=6).std)
 
 
 def test_a_films_seed_depends_on_every_part():
@@ -108,7 +108,7 @@ def test_modes_are_restored_after_an_error():
 @pytest.mark.parametrize(("dropout", "samples"), [(0.0, 30), (0.5, 1), (0.5, 0)])
 def test_without_dropout_or_samples_the_method_is_none(dropout, samples):
     bundle = bright_bundle(dropout)
-    spread = mc_dropout(bundle, embedding_of(bundle, 0.75), samples, seed=0)
+    spread = uncertainty(bundle, embedding_of(bundle, 0.75), samples, seed=0)
     assert (spread.method, spread.std, spread.interval) == ("none", None, None)
     np.testing.assert_allclose(
         spread.mean, 1 / (1 + np.exp(-np.array([1, 2, 3]) * (1.5 * 0.75 - 0.75))), rtol=1e-6

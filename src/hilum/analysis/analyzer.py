@@ -19,7 +19,7 @@ from torch import Tensor
 from hilum.analysis.heatmaps import Map, heatmaps, lung_shares
 from hilum.analysis.lungs import find_lungs
 from hilum.analysis.report import BundleUsed, FindingResult, LungsResult, Report
-from hilum.analysis.uncertainty import Uncertain, film_seed, mc_dropout
+from hilum.analysis.uncertainty import Uncertain, film_seed, uncertainty
 from hilum.bundles import Bundle, builtin_names, load
 from hilum.bundles.card import interval
 from hilum.bundles.info import Info
@@ -131,10 +131,11 @@ class Analyzer:
         if not torch.isfinite(probabilities).all():
             raise BundleError("it gave a probability that is not a number", path=bundle.info.name)
         seed = film_seed(self.seed, bundle.info.digest, film.digest or _pixel_digest(film))
-        spread = mc_dropout(bundle, embedding, self.samples, seed)
+        spread = uncertainty(bundle, embedding, self.samples, seed)
         maps: list[Map] = []
-        if self.with_heatmaps and (linear := model.linear_head()) is not None:
-            maps = heatmaps(features, linear, bundle.info.preparation.place((film.height, film.width)))
+        if self.with_heatmaps:
+            place = bundle.info.preparation.place((film.height, film.width))
+            maps = heatmaps(features, model.class_weights(embedding), place)
         shares = lung_shares(maps, lungs.mask) if lungs is not None else []
         return _results(bundle.info, probabilities.numpy(), spread, maps, shares)
 

@@ -1,7 +1,9 @@
-"""Where a finding was seen: class activation maps, in closed form where the head is linear.
+"""Where a finding was seen: class activation maps, for the price of one product.
 
 For a head that is linear in the pooled features the map of class c is the features weighted by row c of the head (Zhou 2016,
-equation 2); its mean plus the bias is the logit, exactly. So all findings of a film cost one product and no backward pass.
+equation 2); its mean plus the bias is the logit, exactly. For any other head the weights are the gradient of the logit by
+the pooled features, which is Grad-CAM (Selvaraju 2017): pooling is an average, so no gradient goes through the encoder. The
+members of an ensemble give the mean of their maps. `Classifier.class_weights` says the weights in each case.
 
 Maps are kept on the film's extent at a few hundred pixels: they hold 7 to 20 true points a side, and fourteen maps at a
 film's 3,000 pixels would take 400 MB. `heatmap_on_film` gives one at full resolution.
@@ -20,27 +22,29 @@ from numpy.typing import NDArray
 from hilum.images.placement import Placement
 
 if TYPE_CHECKING:  # what draws a report needs no torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
 LONGEST = 384  # pixels of a kept map's longer side
 
 Map = NDArray[np.float32]
 
 
-def class_activation(features: Tensor, linear: nn.Linear) -> Tensor:
-    """Features (n, features, h, w) and the head's linear layer to maps (n, labels, h, w), in units of the logit."""
+def class_activation(features: Tensor, weights: Tensor) -> Tensor:
+    """Features (n, features, h, w) and weights (labels, features) to maps (n, labels, h, w), in units of the logit."""
     import torch
 
-    return torch.einsum("nfhw,lf->nlhw", features, linear.weight)
+    return torch.einsum("nfhw,lf->nlhw", features, weights)
 
 
-def heatmaps(features: Tensor, linear: nn.Linear, placement: Placement) -> list[Map]:
-    """One film's features (1, features, h, w) to a heatmap a label, each float32 on the film's extent, 0 to 1.
+def heatmaps(features: Tensor, weights: Tensor, placement: Placement) -> list[Map]:
+    """One film's features (1, features, h, w) and `class_weights` (labels, features) to a heatmap a label.
+
+    Each is float32 on the film's extent, 0 to 1.
 
     Evidence against a finding (negative) is cut; the strongest point of each map is 1 before it is enlarged, and a map
     without evidence is 0 throughout.
     """
-    evidence = class_activation(features, linear)[0].clamp_min(0)
+    evidence = class_activation(features, weights)[0].clamp_min(0)
     peaks = evidence.amax((1, 2), keepdim=True)
     scaled = evidence / peaks.where(peaks > 0, 1.0)
     grid = reduced(placement)

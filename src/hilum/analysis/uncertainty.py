@@ -1,12 +1,14 @@
-"""How sure a bundle is of its probabilities: Monte Carlo dropout by resampling the head.
+"""How sure a bundle is of its probabilities: Monte Carlo dropout, deep ensembles, or both, by resampling heads alone.
 
 By the model contract every dropout layer sits in the head, so T samples (Gal and Ghahramani 2016, equation 6) cost one pass
-of the encoder and one batch of T rows through the head, instead of T passes of the network.
+of the encoder and one batch of T rows through the head, instead of T passes of the network. The members of an ensemble
+(Lakshminarayanan 2017) have an encoder each, run once.
 
-The probability that a report states is the deterministic one, not the mean of the samples. Calibration and thresholds were
-fitted on deterministic logits and the card's metrics describe them; averaging sigmoids of noisy logits pulls every
-probability towards 0.5 and would undo that calibration. For a linear head nothing is lost: inverted dropout is unbiased, so
-the deterministic logit is the exact mean of the sampled ones, and it lies inside the interval of the samples.
+The probability that a report states is the deterministic one, not the mean of the samples: the model's, or the mean of the
+members' of an ensemble. Calibration and thresholds were fitted on deterministic logits and the card's metrics describe them;
+averaging sigmoids of noisy logits pulls every probability towards 0.5 and would undo that calibration. For a linear head
+nothing is lost: inverted dropout is unbiased, so the deterministic logit is the exact mean of the sampled ones, and it lies
+inside the interval of the samples.
 """
 
 from __future__ import annotations
@@ -42,19 +44,28 @@ class Uncertain:
     method: str
 
 
-def mc_dropout(bundle: Bundle, embedding: Tensor, samples: int, seed: int) -> Uncertain:
-    """The spread of `bundle`'s probabilities for one film's `embedding` (1, features) over `samples` dropout masks.
+def uncertainty(bundle: Bundle, embedding: Tensor, samples: int, seed: int) -> Uncertain:
+    """The spread of `bundle`'s probabilities for one film's `embedding` (1, features).
 
-    The same `seed` gives the same numbers, whatever else draws random numbers. A head without dropout, or fewer than two
-    samples, gives the method `none`.
+    Over `samples` dropout masks where the head drops (2 or more), over the members of an ensemble, or over all masks of all
+    members; `std` is that of everything drawn, so an ensemble's holds both how its members differ and what dropout adds.
+
+    The same `seed` gives the same numbers, whatever else draws random numbers. A model alone whose head has no dropout, or
+    fewer than two samples, gives the method `none`.
     """
-    assert isinstance(bundle.model, Classifier)
-    head = bundle.model.head
-    if samples < 2 or not _droppers(head):
-        return Uncertain(_array(bundle.probabilities(head(embedding)))[0], None, None, "none")
-    drawn = _array(bundle.probabilities(sample_head(head, embedding, samples, seed)))
+    model = bundle.model
+    assert isinstance(model, Classifier)
+    drops = samples >= 2 and bool(_droppers(model.head))
+    rows = embedding.expand(samples, *embedding.shape[1:]) if drops else embedding
+    with _masks(model.head, seed, drops):
+        logits = model.member_logits(rows)
+    drawn = _array(bundle.probabilities(logits.flatten(0, 1)))
+    if len(drawn) < 2:
+        return Uncertain(drawn.mean(0), None, None, "none")
+    used = {"mc_dropout": drops, "ensemble": len(logits) > 1}
     interval = np.percentile(drawn, PERCENTILES, axis=0).T
-    return Uncertain(drawn.mean(0), drawn.std(0, ddof=1), interval, "mc_dropout")
+    method = "+".join(name for name, is_used in used.items() if is_used)
+    return Uncertain(drawn.mean(0), drawn.std(0, ddof=1), interval, method)
 
 
 def sample_head(head: nn.Module, embedding: Tensor, samples: int, seed: int) -> Tensor:
@@ -62,8 +73,7 @@ def sample_head(head: nn.Module, embedding: Tensor, samples: int, seed: int) -> 
 
     Only dropout layers are switched on: a batch norm in the head keeps its running statistics.
     """
-    with torch.random.fork_rng(devices=[]), _dropping(head):
-        torch.default_generator.manual_seed(seed)
+    with _masks(head, seed, drops=True):
         logits: Tensor = head(embedding.expand(samples, *embedding.shape[1:]))
     return logits
 
@@ -79,16 +89,18 @@ def _droppers(head: nn.Module) -> list[_DropoutNd]:
 
 
 @contextmanager
-def _dropping(head: nn.Module) -> Iterator[None]:
-    """Dropout layers of `head` active inside, everything as it was after."""
-    before = [(m, m.training) for m in _droppers(head)]
-    try:
-        for module, _ in before:
-            module.training = True
-        yield
-    finally:
-        for module, training in before:
-            module.training = training
+def _masks(head: nn.Module, seed: int, drops: bool) -> Iterator[None]:
+    """Dropout layers of `head` active inside (where it `drops`) and seeded, everything as it was after."""
+    before = [(m, m.training) for m in _droppers(head)] if drops else []
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        try:
+            for module, _ in before:
+                module.training = True
+            yield
+        finally:
+            for module, training in before:
+                module.training = training
 
 
 def _array(probabilities: Tensor) -> NDArray[np.float64]:
