@@ -51,6 +51,15 @@ SMALL: dict[str, list[dict]] = {
             "size": (64, 64),
         }
     ],
+    "ensemble": [
+        {"members": ({}, {}), "options": {"name": "resnet10t", "size": (64, 64)}},
+        {
+            "members": ({}, {"slope": (0.5,)}),
+            "exclusive": True,
+            "architecture": "simple_cnn",
+            "options": {"dropout": 0.5, "size": (64, 64)},
+        },
+    ],
     "unet": [
         {"encoder": "mobilenetv3_small_050", "widths": (16, 16, 8, 8, 8), "size": (64, 64)},
         {"encoder": "resnet10t", "widths": (16, 16, 8, 8, 8), "size": (64, 64)},
@@ -60,7 +69,9 @@ CASES = [(name, options) for name in names() for options in SMALL.get(name, [{}]
 
 
 def label(case: tuple[str, dict]) -> str:
-    return "-".join([case[0], *(str(case[1][k]) for k in ("name", "encoder", "first") if k in case[1])])
+    return "-".join(
+        [case[0], *(str(case[1][k]) for k in ("name", "encoder", "first", "architecture") if k in case[1])]
+    )
 
 
 @pytest.fixture(scope="module", params=CASES, ids=label)
@@ -166,11 +177,14 @@ def test_a_model_alone_is_one_member(classifier):
 
 
 def test_class_weights_are_the_gradient_of_each_logit_by_the_embedding(classifier):
-    """Held to torch's own Jacobian; asked for as analysis does, without gradients and in inference mode."""
+    """Held to torch's own Jacobian (of the members' mean logit); asked for as analysis does, in inference mode."""
     with torch.inference_mode():
         embedding = classifier.encode(images(classifier, 1))
         ours = classifier.class_weights(embedding)
-    whole = torch.autograd.functional.jacobian(classifier.head, embedding.clone())[0, :, 0]
+    mean = torch.autograd.functional.jacobian(
+        lambda e: classifier.member_logits(e).mean(0), embedding.clone()
+    )
+    whole = mean[0, :, 0]
     assert ours.shape == (3, embedding.shape[1])
     assert torch.allclose(ours, whole, atol=1e-5)
 
