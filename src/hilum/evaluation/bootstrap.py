@@ -23,13 +23,21 @@ def replicate_weights(
     A statistic that takes weights sees all replicates of a block in a few array operations.
     """
     cluster, count = as_clusters(groups, n)
+    block = max(1, _BLOCK_VALUES // max(n, 1))
+    for times in cluster_draws(count, replicates, seed, block):
+        yield times.astype(np.float64)[:, cluster]
+
+
+def cluster_draws(count: int, replicates: int, seed: int, block: int) -> Iterator[Ints]:
+    """Blocks (at most `block` replicates, count) of how often each of `count` patients is drawn.
+
+    The draws depend on the seed alone, not on the size of the blocks.
+    """
     random = np.random.default_rng(seed)
-    block = max(1, min(replicates, _BLOCK_VALUES // max(n, 1)))
     for start in range(0, replicates, block):
         size = min(block, replicates - start)
         drawn = random.integers(0, count, (size, count)) + count * np.arange(size)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
-        yield times.astype(np.float64)[:, cluster]
+        yield np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
 
 
 def bootstrap_weighted(
