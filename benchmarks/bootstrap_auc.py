@@ -24,9 +24,21 @@ from hilum.evaluation.auc_bootstrap import auc_replicates
 from hilum.evaluation.bootstrap import replicate_weights
 
 LABELS = (
-    "Atelectasis Cardiomegaly Consolidation Edema Effusion Emphysema Fibrosis Hernia Infiltration Mass Nodule "
-    "Pleural_Thickening Pneumonia Pneumothorax"
-).split()
+    "Atelectasis",
+    "Cardiomegaly",
+    "Consolidation",
+    "Edema",
+    "Effusion",
+    "Emphysema",
+    "Fibrosis",
+    "Hernia",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pleural_Thickening",
+    "Pneumonia",
+    "Pneumothorax",
+)
 
 
 def main() -> None:
