@@ -4,8 +4,8 @@ A label is 1 (present), 0 (absent) or unknown (NaN, null in tables). Nothing in 
 
 Codes are SNOMED CT (DICOM scheme designator `SCT`) or RadLex (`RADLEX`). Findings whose label is wider or
 narrower than any concept that we are certain of (Infiltration, Pleural Thickening, Hernia, Aortic
-Enlargement, Calcification, Lung Opacity, Nodule or Mass, Other Lesion, No Finding) carry no code rather than
-a near miss.
+Enlargement, Calcification, Lung Opacity, Nodule or Mass, Other Lesion, No Finding, and CheXpert's Enlarged
+Cardiomediastinum, Lung Lesion, Pleural Other, Fracture and Support Devices) carry no code rather than a near miss.
 """
 
 from __future__ import annotations
@@ -121,6 +121,11 @@ _FINDINGS: tuple[Finding, ...] = (
     _uncoded("Lung Opacity", anywhere=("Airspace Opacity",)),
     _uncoded("Nodule or Mass", anywhere=("Nodule/Mass", "Mass or Nodule")),
     _uncoded("Other Lesion"),
+    _uncoded("Enlarged Cardiomediastinum", outside_lungs=True),
+    _uncoded("Lung Lesion"),
+    _uncoded("Pleural Other", outside_lungs=True),
+    _uncoded("Fracture", outside_lungs=True),
+    _uncoded("Support Devices", outside_lungs=True),
     _sct("Normal", "17621005", "Normal", cohen=("No Finding",), covidx_v1=("normal",)),
     _uncoded("No Finding", anywhere=("None found",)),
     _sct(

@@ -167,6 +167,119 @@ def shenzhen(root: Path) -> Expected:
     return Expected(root, films=2, missing=1, masks=2)
 
 
+OBSERVED = (
+    "No Finding,Enlarged Cardiomediastinum,Cardiomegaly,Lung Opacity,Lung Lesion,Edema,Consolidation,Pneumonia,"
+    "Atelectasis,Pneumothorax,Pleural Effusion,Pleural Other,Fracture,Support Devices"
+)
+"""The labeler's columns."""
+
+
+def chexpert(root: Path) -> Expected:
+    small = "CheXpert-v1.0-small"
+    text(
+        root / "train.csv.gz",
+        f"""
+        Path,Sex,Age,Frontal/Lateral,AP/PA,{OBSERVED}
+        {small}/train/patient00001/study1/view1_frontal.jpg,Female,68,Frontal,AP,1.0,,,,,,,,,0.0,,,,1.0
+        {small}/train/patient00002/study2/view1_frontal.jpg,Male,87,Frontal,PA,,,-1.0,1.0,,-1.0,-1.0,,-1.0,,-1.0,,1.0,
+        {small}/train/patient00002/study2/view2_lateral.jpg,Male,87,Lateral,,,,-1.0,1.0,,-1.0,-1.0,,-1.0,,-1.0,,1.0,
+        {small}/train/patient00003/study1/view1_frontal.jpg,Unknown,0,Frontal,LL,,,,,,,,,,,,,,
+        {small}/train/patient00004/study1/view1_frontal.jpg,Male,20,Frontal,AP,1.0,,,,,,,,,0.0,,,,
+        """,
+    )
+    text(
+        root / "valid.csv",
+        f"""
+        Path,Sex,Age,Frontal/Lateral,AP/PA,{OBSERVED}
+        {small}/valid/patient64541/study1/view1_frontal.jpg,Male,73,Frontal,AP,0.0,1.0,1.0,1.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0
+        """,
+    )
+    text(
+        root / "test_labels.csv",
+        f"""
+        Path,{OBSERVED}
+        test/patient64741/study1/view1_frontal.jpg,0.0,0.0,1.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,1.0,0.0,0.0,0.0
+        """,
+    )
+    for number, name in enumerate(
+        (
+            "train/patient00001/study1/view1_frontal.jpg",
+            "train/patient00002/study2/view1_frontal.jpg",
+            "train/patient00002/study2/view2_lateral.jpg",
+            "train/patient00003/study1/view1_frontal.jpg",
+            "valid/patient64541/study1/view1_frontal.jpg",
+        )
+    ):
+        film(root / small / name, number)
+    film(root / "test" / "patient64741" / "study1" / "view1_frontal.jpg", 9)
+    return Expected(root, films=6, missing=1, options={"uncertain": "smoothed"})
+
+
+def mimic_cxr(root: Path) -> Expected:
+    for program, edema in (("chexpert", "-1.0"), ("negbio", "1.0")):
+        text(
+            root / f"mimic-cxr-2.0.0-{program}.csv.gz",
+            f"""
+            subject_id,study_id,{OBSERVED}
+            10000032,50414267,1.0,,,,,,,,,,,,,
+            10000033,50414268,,,1.0,,,{edema},,,,0.0,,,,
+            """,
+        )
+    text(
+        root / "mimic-cxr-2.0.0-metadata.csv.gz",
+        """
+        dicom_id,subject_id,study_id,ViewPosition,Rows,Columns,StudyDate
+        aa-1,10000032,50414267,PA,3056,2544,21800506
+        aa-2,10000032,50414267,LATERAL,3056,2544,21800506
+        bb-1,10000033,50414268,AP,3056,2544,21810506
+        cc-1,10000034,50414269,LAO,3056,2544,21810506
+        dd-1,10000035,50414270,,3056,2544,21810506
+        """,
+    )
+    text(
+        root / "mimic-cxr-2.0.0-split.csv.gz",
+        """
+        dicom_id,study_id,subject_id,split
+        aa-1,50414267,10000032,train
+        aa-2,50414267,10000032,train
+        bb-1,50414268,10000033,validate
+        cc-1,50414269,10000034,test
+        """,
+    )
+    text(
+        root / "patients.csv",
+        """
+        subject_id,gender,anchor_age,anchor_year,anchor_year_group,dod
+        10000032,F,52,2180,2014 - 2016,
+        10000033,M,91,2150,2014 - 2016,
+        """,
+    )
+    film(root / "files" / "p10" / "p10000032" / "s50414267" / "aa-1.jpg", 1)
+    film(root / "files" / "p10" / "p10000032" / "s50414267" / "aa-2.jpg", 2)
+    film(root / "files" / "p10" / "p10000033" / "s50414268" / "bb-1.jpg", 3)
+    film(root / "files" / "p10" / "p10000034" / "s50414269" / "cc-1.jpg", 4)
+    return Expected(root, films=4, missing=1)
+
+
+def padchest(root: Path) -> Expected:
+    text(
+        root / "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv.gz",
+        """
+        ,ImageID,ImageDir,StudyDate_DICOM,StudyID,PatientID,PatientBirth,PatientSex_DICOM,Projection,MethodLabel,Labels
+        0,a_1.png,0,20140915,s1,p1,1930.0,F,PA,Physician,['normal']
+        1,b_1.png,0,20150914,s2,p2,1929.0,M,L,RNN_model,"['pulmonary fibrosis', ' consolidation', 'granuloma']"
+        2,c_1.png,1,20150914,s3,p3,nan,O,AP_horizontal,Physician,"['unchanged', 'hydropneumothorax ']"
+        3,d_1.png,1,20150914,s4,p4,2030.0,F,UNK,RNN_model,"['exclude', 'pneumonia']"
+        4,e_1.png,1,20150914,s5,p5,1950.0,F,COSTAL,RNN_model,"['', 'unchanged']"
+        5,f_1.png,1,20150914,s6,p6,1950.0,F,AP,Physician,['subcutaneous emphysema']
+        6,g_1.png,1,20150914,s7,p7,1950.0,F,PA,RNN_model,nan
+        """,
+    )
+    for number, name in enumerate(("0/a_1", "0/b_1", "1/c_1", "1/d_1", "1/e_1", "1/f_1")):
+        film(root / f"{name}.png", number)
+    return Expected(root, films=6, missing=1)
+
+
 def class_folders(root: Path) -> Expected:
     film(root / "train" / "normal" / "p1_a.png", 1)
     film(root / "train" / "my class" / "p2_a.png", 2)
@@ -200,6 +313,9 @@ MINI: dict[str, Callable[[Path], Expected]] = {
     "covid_radiography": covid_radiography,
     "lungs_v7": lungs_v7,
     "shenzhen": shenzhen,
+    "chexpert": chexpert,
+    "mimic_cxr": mimic_cxr,
+    "padchest": padchest,
     "class_folders": class_folders,
     "csv": csv,
 }

@@ -63,3 +63,19 @@ def test_what_does_not_fit_is_refused(store: PixelStore) -> None:
         Batches(store, store.rows(store.image_ids), np.zeros(3))
     with pytest.raises(ValueError, match="at least one"):
         batches(store, size=0)
+
+
+def test_weights_decide_how_often_a_film_is_drawn_and_the_order_is_still_of_seed_and_epoch(
+    store: PixelStore,
+) -> None:
+    chances = np.array([0.5] + [0.05] * 10)
+    drawn = batches(store, weights=chances)
+    orders = [drawn.order(epoch) for epoch in range(200)]
+    assert all(len(order) == 11 for order in orders)
+    counts = np.bincount(np.concatenate(orders), minlength=11) / 2200
+    np.testing.assert_allclose(counts, chances, atol=0.03)
+    np.testing.assert_array_equal(orders[7], batches(store, weights=chances).order(7))
+    rest = [b.index for b in drawn.epoch(3, start=1)]
+    assert all(torch.equal(a, b) for a, b in zip([b.index for b in drawn.epoch(3)][1:], rest, strict=True))
+    with pytest.raises(ValueError, match="3 weights for 11 films"):
+        batches(store, weights=np.full(3, 1 / 3))

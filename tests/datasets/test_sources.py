@@ -12,7 +12,7 @@ from hilum.datasets.manifest import Manifest
 from hilum.errors import DataError, HilumError
 from hilum.findings import NIH14, VOCABULARY
 from hilum.images.preparation import Preparation
-from tests.datasets.mini import MINI, film, text
+from tests.datasets.mini import MINI, OBSERVED, film, text
 
 
 @pytest.fixture(params=sorted(registry.sources()))
@@ -211,3 +211,150 @@ def test_csv_reads_what_it_is_told(tmp_path: Path) -> None:
         registry.load("csv", tmp_path)
     with pytest.raises(DataError, match="no column 'pid'"):
         registry.load("csv", tmp_path, patient="pid")
+
+
+def labels_of(manifest: Manifest, kind: str = "label:") -> dict[str, dict[str, float | None]]:
+    """Film to what is known of it."""
+    columns = [c for c in manifest.table.columns if c.startswith(kind)]
+    return {
+        row["image_id"]: {c.removeprefix(kind): row[c] for c in columns if row[c] is not None}
+        for row in manifest.table.iter_rows(named=True)
+    }
+
+
+SECOND = "patient00002/study2/view1_frontal"
+UNSURE = {"Cardiomegaly", "Edema", "Consolidation", "Atelectasis", "Effusion"}
+
+
+def test_chexpert_facts_come_from_paths_and_tables(tmp_path: Path) -> None:
+    root = MINI["chexpert"](tmp_path).root
+    manifest = registry.load("chexpert", root)
+    rows = manifest.table.select("image_id", "patient", "view", "sex", "age", "split").rows()
+    assert rows == [
+        ("patient00001/study1/view1_frontal", "chexpert:patient00001", "AP", "F", 68, "train"),
+        (SECOND, "chexpert:patient00002", "PA", "M", 87, "train"),
+        ("patient00002/study2/view2_lateral", "chexpert:patient00002", "LATERAL", "M", 87, "train"),
+        ("patient00003/study1/view1_frontal", "chexpert:patient00003", "OTHER", None, None, "train"),
+        ("patient64541/study1/view1_frontal", "chexpert:patient64541", "AP", "M", 73, "validation"),
+        ("patient64741/study1/view1_frontal", "chexpert:patient64741", None, None, None, "test"),
+    ]  # fmt: skip
+    assert manifest.table["study"][1] == "chexpert:patient00002/study2"
+    assert manifest.missing["image_id"].to_list() == ["patient00004/study1/view1_frontal"]
+    as_test = registry.load("chexpert", root, valid="test")
+    assert as_test.filter(split="test").image_ids == [
+        "patient64541/study1/view1_frontal",
+        "patient64741/study1/view1_frontal",
+    ]
+
+
+def test_chexpert_blank_is_unknown_and_no_finding_is_negative(tmp_path: Path) -> None:
+    root = MINI["chexpert"](tmp_path).root
+    known = labels_of(registry.load("chexpert", root))
+    healthy = known["patient00001/study1/view1_frontal"]
+    assert healthy.pop("No Finding") == healthy.pop("Support Devices") == 1
+    assert set(healthy.values()) == {0}
+    assert len(healthy) == 12
+    assert known[SECOND] == {"Lung Opacity": 1, "Fracture": 1, "No Finding": 0}
+    assert known["patient00003/study1/view1_frontal"] == {}
+    assert len(known["patient64541/study1/view1_frontal"]) == 14
+    filled = labels_of(registry.load("chexpert", root, blank="negative"))
+    assert filled["patient00003/study1/view1_frontal"] == dict.fromkeys(
+        filled[SECOND] | dict.fromkeys(UNSURE), 0
+    )
+    assert not UNSURE & set(filled[SECOND])
+    assert filled[SECOND]["Pneumonia"] == 0
+
+
+@pytest.mark.parametrize(("uncertain", "value"), [("positive", 1), ("negative", 0)])
+def test_chexpert_uncertain_becomes_what_is_asked(uncertain: str, value: float, tmp_path: Path) -> None:
+    root = MINI["chexpert"](tmp_path).root
+    known = labels_of(registry.load("chexpert", root, uncertain=uncertain))[SECOND]
+    assert {known[name] for name in UNSURE} == {value}
+    assert known["Lung Opacity"] == 1
+    with pytest.raises(DataError, match="option 'uncertain'"):
+        registry.load("chexpert", root, uncertain="maybe")
+
+
+def test_chexpert_smoothed_is_a_soft_target_and_no_label(tmp_path: Path) -> None:
+    root = MINI["chexpert"](tmp_path).root
+    manifest = registry.load("chexpert", root, uncertain="smoothed", seed=3)
+    assert not UNSURE & set(labels_of(manifest)[SECOND])
+    soft = labels_of(manifest, "soft:")
+    assert set(soft[SECOND]) == UNSURE
+    values = [*soft[SECOND].values(), *soft["patient00002/study2/view2_lateral"].values()]
+    assert all(0.55 <= value <= 0.85 for value in values)
+    assert len(set(values)) == 10
+    assert all(not soft[film] for film in soft if "patient00002" not in film)
+    assert labels_of(registry.load("chexpert", root, uncertain="smoothed", seed="3"), "soft:") == soft
+    assert labels_of(registry.load("chexpert", root, uncertain="smoothed", seed=4), "soft:") != soft
+    (
+        root / "CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg"
+    ).unlink()  # other films do not move it
+    fewer = registry.load("chexpert", root, uncertain="smoothed", seed=3)
+    assert labels_of(fewer, "soft:")[SECOND] == soft[SECOND]
+
+
+def test_chexpert_names_what_is_strange(tmp_path: Path) -> None:
+    root = MINI["chexpert"](tmp_path).root
+    path = text(root / "valid.csv", f"Path,{OBSERVED}\nvalid/patient1/study1/a.jpg,1,2,,,,,,,,,,,,")
+    with pytest.raises(DataError, match="column 'Enlarged Cardiomediastinum' holds '2'"):
+        registry.load("chexpert", root)
+    text(path, f"Path,{OBSERVED}\nsomewhere/a.jpg,1,,,,,,,,,,,,,")
+    with pytest.raises(DataError, match="no path of CheXpert"):
+        registry.load("chexpert", root)
+
+
+def test_mimic_joins_labels_split_and_people(tmp_path: Path) -> None:
+    root = MINI["mimic_cxr"](tmp_path).root
+    manifest = registry.load("mimic_cxr", root)
+    rows = manifest.table.select("image_id", "patient", "view", "sex", "age", "split").rows()
+    assert rows == [
+        ("aa-1", "mimic_cxr:10000032", "PA", "F", 52, "train"),
+        ("aa-2", "mimic_cxr:10000032", "LATERAL", "F", 52, "train"),
+        ("bb-1", "mimic_cxr:10000033", "AP", "M", None, "validation"),  # 122 years
+        ("cc-1", "mimic_cxr:10000034", "OTHER", None, None, "test"),
+    ]
+    assert manifest.missing.rows() == [("dd-1", "files/p10/p10000035/s50414270/dd-1.jpg")]
+    known = labels_of(manifest)
+    assert known["aa-1"] == known["aa-2"]
+    assert known["aa-1"].pop("No Finding") == 1
+    assert "Support Devices" not in known["aa-1"]
+    assert set(known["aa-1"].values()) == {0}
+    assert known["bb-1"] == {"Cardiomegaly": 1, "Pneumothorax": 0, "No Finding": 0}
+    assert known["cc-1"] == {}
+    negbio = labels_of(registry.load("mimic_cxr", root, labels="negbio"))
+    assert negbio["bb-1"]["Edema"] == 1
+    assert labels_of(registry.load("mimic_cxr", root, uncertain="negative"))["bb-1"]["Edema"] == 0
+
+
+def test_padchest_maps_terms_and_says_what_it_does_not_know(tmp_path: Path) -> None:
+    manifest = registry.load("padchest", MINI["padchest"](tmp_path).root)
+    rows = manifest.table.select("patient", "view", "position", "sex", "age", "read_by").rows()
+    assert rows[:3] == [
+        ("padchest:p1", "PA", None, "F", 84, "Physician"),
+        ("padchest:p2", "LATERAL", None, "M", 86, "RNN_model"),
+        ("padchest:p3", "AP", "SUPINE", None, None, "Physician"),
+    ]
+    assert manifest.table["age"].to_list()[3] is None  # born after the film
+    assert manifest.table["view"].to_list()[3:] == [None, "OTHER", "AP"]
+    known = labels_of(manifest)
+    assert {name for name, value in known["a_1"].items() if value} == {"No Finding"}
+    assert len(known["a_1"]) == 18
+    positive = {name for name, value in known["b_1"].items() if value}
+    assert positive == {"Fibrosis", "Consolidation", "Infiltration"}
+    assert "Nodule" not in known["b_1"]  # a granuloma may be one
+    assert known["b_1"]["Mass"] == 0
+    assert known["c_1"] == {
+        "Effusion": 1,
+        "Pneumothorax": 1,
+        "No Finding": 0,
+    }  # unchanged: the rest is unknown
+    assert known["d_1"] == known["e_1"] == {}
+    assert set(known["f_1"].values()) == {0}  # air under the skin is no emphysema of the lung
+    physicians = registry.load("padchest", tmp_path, physician_only="true")
+    assert physicians.image_ids == ["a_1", "c_1", "f_1"]
+    path = next(tmp_path.glob("PADCHEST*"))
+    text(path, "ImageID,StudyDate_DICOM,StudyID,PatientID,PatientBirth,PatientSex_DICOM,Projection,MethodLabel,Labels\n"
+         "a_1.png,20140915,s1,p1,1930.0,F,PA,Physician,normal")  # fmt: skip
+    with pytest.raises(DataError, match="no list of terms"):
+        registry.load("padchest", tmp_path)

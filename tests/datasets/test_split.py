@@ -7,7 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hilum.datasets.manifest import Manifest
-from hilum.datasets.split import Split, holdout, kfold, official, stratify
+from hilum.datasets.split import (
+    Split,
+    fold,
+    holdout,
+    kfold,
+    leaky_holdout,
+    official,
+    patients_on_two_sides,
+    stratify,
+)
 from hilum.errors import SplitError
 
 SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
@@ -91,6 +100,38 @@ def test_each_film_is_in_validation_once() -> None:
     manifest = films(1, 40)
     folds = kfold(manifest, 4, 1)
     assert all(sum(f[i] == "validation" for f in folds) == 1 for i in manifest.image_ids)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 5))
+def test_a_fold_tests_each_film_once_and_chooses_on_patients_of_neither_side(seed: int, k: int) -> None:
+    manifest = films(seed, 40)
+    tested: list[str] = []
+    for number in range(k):
+        split = fold(manifest, k, number, 0.2, seed)
+        split.assert_disjoint(manifest)
+        assert set(split.counts) == {"train", "validation", "test"}
+        assert set(split) == set(manifest.image_ids)
+        learnt = len(manifest) - split.counts["test"]
+        assert abs(split.counts["validation"] / learnt - 0.2) < 0.15
+        tested += [i for i in split if split[i] == "test"]
+    assert sorted(tested) == sorted(manifest.image_ids)
+
+
+def test_a_leaky_split_leaks_and_is_refused_where_nobody_asked_for_it() -> None:
+    manifest = films(2, 40)
+    split = leaky_holdout(manifest, SHARES, 1)
+    assert set(split) == set(manifest.image_ids)
+    sides: dict[str, set[str]] = {}
+    for image_id, patient in manifest.table.select("image_id", "patient").rows():
+        sides.setdefault(patient, set()).add(split[image_id])
+    both = sum(len(parts) > 1 for parts in sides.values())
+    assert both == patients_on_two_sides(manifest, split) > 10
+    assert patients_on_two_sides(manifest, holdout(manifest, SHARES, 1)) == 0
+    with pytest.raises(SplitError, match="on two sides"):
+        split.assert_disjoint(manifest)
+    with pytest.raises(SplitError, match="on two sides"):
+        official(manifest.with_split(split))
 
 
 @settings(max_examples=20, deadline=None)

@@ -48,7 +48,7 @@ def table(frame: pl.DataFrame) -> pl.DataFrame:
             )
     absent = [pl.lit(None, dtype=t).alias(c) for c, t in TABLE_SCHEMA.items() if c not in frame.columns]
     frame = _cast(frame.with_columns(absent), TABLE_SCHEMA | _OPTIONAL)
-    floats = [c for c in frame.columns if c.startswith(("label:", "teacher:"))]
+    floats = [c for c in frame.columns if c.startswith(("label:", "teacher:", "soft:"))]
     frame = _cast(frame, {c: pl.Float32() for c in floats})
     frame = frame.with_columns(pl.col(*floats, "age").fill_nan(None))
     frame = frame.select(*TABLE_SCHEMA, *(c for c in frame.columns if c not in TABLE_SCHEMA))

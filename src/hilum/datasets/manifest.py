@@ -4,7 +4,8 @@ Columns of the table: `image_id` (unique), `path` (absolute, or relative to `roo
 `view` (PA, AP, LATERAL, OTHER), `sex` (F, M), `age` (years), `source`, `split` (train, validation, test),
 `width` and `height`; where a dataset has them `class` (mutually exclusive), `mask` (path) with `mask_value`
 and `mask_ignore`, a `label:<Finding>` a finding (1, 0 or null for unknown) and a `teacher:<Finding>` a
-finding (a probability). Any further column (a licence, say) is kept as it is.
+finding (a probability), and a `soft:<Finding>` a finding (a training target in [0, 1] for a film whose label is
+unknown, which no metric sees). Any further column (a licence, say) is kept as it is.
 
 Sizes and boxes are in pixels of the file at `path`: a source whose boxes were published at another size
 scales them.
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from hilum.datasets import checks
 from hilum.errors import ManifestError
 
-LABEL, TEACHER = "label:", "teacher:"
+LABEL, TEACHER, SOFT = "label:", "teacher:", "soft:"
 PARTS = checks.PARTS
 _META_KEY = "hilum"
 

@@ -4,6 +4,7 @@ kill.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -109,7 +110,28 @@ def lay_out(manifest: Manifest, preparation: Preparation, folder: Path, masks: b
         ("done.npy", np.uint8, shape[:1]),
     ):
         np.lib.format.open_memmap(folder / name, mode="w+", dtype=dtype, shape=size).flush()
+        _take_room(folder / name)
     write_header(folder, identity | {"preparation": preparation.model_dump(mode="json"), "content": {}})
+
+
+def _take_room(path: Path) -> None:
+    """Have the disk set the file's blocks aside: a sparse file that later finds no room kills its writer (SIGBUS)."""
+    if not hasattr(os, "posix_fallocate"):  # macOS and Windows
+        return
+    size = path.stat().st_size
+    try:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as fault:
+        if fault.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return  # this file system cannot set blocks aside
+        for made in path.parent.glob("*.npy"):
+            made.unlink()
+        raise DataError(
+            f"there is no room for a store of {size / 1e9:.1f} GB",
+            path=path.parent,
+            mend="Make room, or choose another folder.",
+        ) from fault
 
 
 def _films_digest(manifest: Manifest, masks: bool) -> str:
