@@ -23,7 +23,7 @@ from hilum.learning.recipe import Phase, Recipe
 from hilum.learning.run import build_model
 from hilum.learning.tasks import TASKS, MultiLabel, Segment
 from hilum.learning.tasks.segment import as_target, dice
-from hilum.learning.tasks.task import rate_at
+from hilum.learning.tasks.task import Plateau, rate_at
 from tests.learning.conftest import same
 
 Make = Callable[..., Recipe]
@@ -53,6 +53,76 @@ def test_the_rate_warms_up_and_falls_by_a_cosine():
     assert rate_at(100, 100, phase) == pytest.approx(0.02)
     assert rate_at(500, 100, phase) == pytest.approx(0.02)
     assert rate_at(0, 1, Phase(name="p", epochs=1, warmup=0.0)) == 1.0
+
+
+def test_a_constant_rate_warms_up_and_stays():
+    phase = Phase(name="p", epochs=1, warmup=0.1, schedule="constant")
+    rates = [rate_at(step, 50, phase) for step in range(60)]
+    assert rates == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0] + [1.0] * 55)
+    assert {rate_at(step, 50, phase.model_copy(update={"warmup": 0.0})) for step in range(60)} == {1.0}
+
+
+@pytest.mark.parametrize("monitor", ["score", "loss"])
+def test_a_plateau_is_torchs(monitor: str):
+    """Against ReduceLROnPlateau, whose patience is the number of epochs that are let pass before the one that reduces."""
+    values = np.random.default_rng(3).normal(0, 1, 60).cumsum() * (1 if monitor == "score" else -1)
+    phase = Phase(
+        name="p", epochs=1, schedule="plateau", monitor=monitor, plateau_factor=0.5, plateau_patience=3, floor=0.01
+    )  # fmt: skip
+    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    twin = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimiser, "max" if monitor == "score" else "min", factor=0.5, patience=2, threshold=0, min_lr=0.01
+    )
+    ours = Plateau(phase)
+    for value in values:
+        ours.see(float(value))
+        twin.step(float(value))
+        assert ours.share == pytest.approx(optimiser.param_groups[0]["lr"])
+        again = Plateau(phase)
+        again.state = json.loads(json.dumps(ours.state))  # as a checkpoint holds it
+        assert vars(again) == vars(ours)
+    assert ours.share == pytest.approx(0.01)
+
+
+def test_a_plateau_lowers_the_rate_of_a_run_that_was_killed_too(
+    recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    phase = {"name": "a", "epochs": 5, "batch": 8, "rate": 1e-3, "warmup": 0.0, "schedule": "plateau",
+             "plateau_patience": 1, "plateau_factor": 0.5}  # fmt: skip
+    wish = recipe(phases=[phase])
+    scored(monkeypatch, 0.9, 0.8, 0.7, 0.95, 0.5)
+    whole, _ = fit(wish, 0, tmp_path / "whole")
+    rates = [float(row["rate"]) for row in History(tmp_path / "whole").rows]
+    assert rates == pytest.approx([1e-3, 1e-3, 5e-4, 2.5e-4, 2.5e-4])
+    scored(monkeypatch, 0.9, 0.8, 0.7)
+    with pytest.raises(RuntimeError, match="no score"):
+        fit(wish, 0, tmp_path / "killed")
+    scored(monkeypatch, 0.95, 0.5)
+    resumed, _ = fit(wish, 0, tmp_path / "killed")
+    assert same(state(whole), state(resumed))
+    assert [float(row["rate"]) for row in History(tmp_path / "killed").rows] == rates
+
+
+def test_the_best_epoch_can_be_that_of_the_least_loss(
+    recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Scores rise all along; the loss is least in the second epoch, and two worse ones end the phase."""
+    losses = iter([3.0, 1.0, 2.0, 2.5, 0.5])
+    epoch_loss = {}
+
+    def step(self: Any, batch: Any, index: int) -> None:
+        if self.current_epoch not in epoch_loss:
+            epoch_loss[self.current_epoch] = next(losses)
+        self._seen.append((torch.zeros(2, 2), torch.tensor([[0.0, 1.0], [1.0, 0.0]])))
+        self.log("validation/loss", epoch_loss[self.current_epoch], batch_size=2)
+
+    monkeypatch.setattr(MultiLabel, "validation_step", step)
+    scored(monkeypatch, 0.5, 0.6, 0.7, 0.8, 0.9)
+    seen = watch_epochs(monkeypatch)
+    wish = recipe(phases=[{"name": "a", "epochs": 5, "batch": 8, "monitor": "loss", "patience": 2}])
+    model, _ = fit(wish, 0, tmp_path)
+    assert same(state(model), seen[1])
+    assert [float(row["validation_loss"]) for row in History(tmp_path).rows] == [3.0, 1.0, 2.0, 2.5]
 
 
 @pytest.mark.parametrize("task", ["multilabel", "segment"])

@@ -216,13 +216,19 @@ def test_a_store_is_built_once(recipe: Make, tmp_path: Path, monkeypatch: pytest
     assert isinstance(first.store.images, np.memmap)
 
 
-@pytest.mark.parametrize("task", ["multilabel", "multiclass"])
-def test_validation_that_cannot_choose_an_epoch_is_refused(task: str, recipe: Make):
+@pytest.mark.parametrize(
+    ("task", "fault"),
+    [("multilabel", "no epoch can be chosen"), ("multiclass", "no training film is of class ill")],
+)
+def test_films_that_cannot_teach_or_choose_are_refused(task: str, fault: str, recipe: Make):
+    keep = {"keep": "split = 'test' OR \"class\" = 'well'"}
+    with pytest.raises(RecipeError, match=fault):
+        gather(recipe(task, data=keep | ({"labels": ["Mass"]} if task == "multilabel" else {})))
+
+
+def test_validation_with_one_class_alone_cannot_choose_an_epoch(recipe: Make):
+    stuff = gather(recipe("multiclass"))
+    ill = [i for i in stuff.validation.manifest.filter(pl.col("class") == "ill").image_ids]
+    names = ", ".join(f"'{i}'" for i in ill)
     with pytest.raises(RecipeError, match="no epoch can be chosen"):
-        gather(
-            recipe(
-                task,
-                data={"keep": "split = 'test' OR \"class\" = 'well'"}
-                | ({"labels": ["Mass"]} if task == "multilabel" else {}),
-            )
-        )
+        gather(recipe("multiclass", data={"learn_from": f"image_id NOT IN ({names})"}))
