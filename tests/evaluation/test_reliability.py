@@ -93,3 +93,20 @@ def test_before_and_after_has_a_row_a_label_and_one_for_all():
 def test_logits_are_refused():
     with pytest.raises(EvaluationError, match="outside"):
         reliability.brier_score([0, 1], [-2.0, 3.0])
+
+
+def test_class_wise_error_is_the_mean_over_classes():
+    random = np.random.default_rng(6)
+    p = random.dirichlet([4, 3, 0.3], 300)
+    truth = random.integers(0, 3, 300)
+    expected = []
+    for c in range(3):
+        number = np.minimum((p[:, c] * 15).astype(int), 14)
+        gaps = [abs((truth[number == b] == c).mean() - p[number == b, c].mean()) for b in np.unique(number)]
+        expected.append(np.average(gaps, weights=np.unique(number, return_counts=True)[1]))
+    found = reliability.classwise_calibration_error(truth, p)
+    assert found == pytest.approx(np.mean(expected))
+    with_unknown = reliability.classwise_calibration_error(np.append(truth, -1), np.vstack([p, p[:1]]))
+    assert with_unknown == pytest.approx(found)
+    with pytest.raises(EvaluationError):
+        reliability.classwise_calibration_error([0], [[0.5, 0.5], [0.5, 0.5]])

@@ -52,12 +52,27 @@ def brier_score(truth: ArrayLike, probabilities: ArrayLike) -> Floats:
 
 def log_loss(truth: ArrayLike, probabilities: ArrayLike) -> Floats:
     """Mean negative log likelihood of each label in nats, (labels,); probabilities stay 1e-12 off 0 and 1."""
+    return _each(truth, probabilities, lambda t, p: float(np.mean(film_log_loss(t, p))))
 
-    def loss(t: Floats, p: Floats) -> float:
-        kept = np.clip(p, _SMALLEST, 1 - _SMALLEST)
-        return float(-np.mean(t * np.log(kept) + (1 - t) * np.log1p(-kept)))
 
-    return _each(truth, probabilities, loss)
+def film_log_loss(truth: Floats, probabilities: Floats) -> Floats:
+    """The log loss of each film in nats, (n,), of one label without unknowns; kept finite as in `log_loss`."""
+    kept = np.clip(probabilities, _SMALLEST, 1 - _SMALLEST)
+    return -(truth * np.log(kept) + (1 - truth) * np.log1p(-kept))
+
+
+def classwise_calibration_error(truth: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -> float:
+    """Mean over exclusive classes of the ECE of "is it this class?" (Kull et al., NeurIPS 2019).
+
+    Truth (n,) class numbers, -1 unknown; probabilities (n, classes). The ECE of `top_label` sees the most probable
+    class alone; this one also sees a rare class that is never on top. Every class counts the same.
+    """
+    classes, values = np.asarray(truth), np.asarray(probabilities, np.float64)
+    if values.ndim != 2 or classes.shape != values.shape[:1]:
+        raise EvaluationError(f"classes {classes.shape} do not fit probabilities {values.shape}")
+    one_hot = np.equal.outer(classes, np.arange(values.shape[1])).astype(np.float64)
+    one_hot[classes < 0] = np.nan
+    return float(expected_calibration_error(one_hot, values, bins).mean())
 
 
 def before_and_after(
