@@ -245,6 +245,8 @@ def test_unknown_names_and_options_are_refused_with_what_there_is():
         build("alexnet2000", outputs=1)
     with pytest.raises(RecipeError, match="does not take"):
         build("timm", outputs=1, colour="blue")
+    with pytest.raises(RecipeError, match="dropout probability"):
+        build("timm", outputs=1, dropout=2)
     with pytest.raises(RecipeError, match="mobilenetv3"):
         build("timm", outputs=1, name="mobilenetv3_tiny")
 

@@ -46,19 +46,25 @@ def names() -> list[str]:
 
 
 def build(name: str, /, **options: Any) -> Model:
-    """The model `name`, built with `options`.
+    """The model `name`, built with `options`; lists among them, as JSON and YAML have, become the tuples that models take.
 
     Raises RecipeError where the name is unknown or an option does not fit it.
     """
+    make = builder(name)
+    try:
+        return make(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
+    except (TypeError, ValueError) as error:  # an option unknown, of another type, or out of range
+        raise RecipeError(f"model {name!r} does not take these options: {error}") from error
+
+
+def builder(name: str) -> Callable[..., Model]:
+    """The class or function that builds the model `name`. Raises RecipeError where there is none."""
     _import_all()
     if name not in _builders:
         raise RecipeError(
             f"there is no model {name!r}", mend=f"Choose one of: {', '.join(sorted(_builders))}"
         )
-    try:
-        return _builders[name](**options)
-    except TypeError as error:
-        raise RecipeError(f"model {name!r} does not take these options: {error}") from error
+    return _builders[name]
 
 
 def _import_all() -> None:

@@ -15,7 +15,9 @@ from hilum.models.registry import register
 
 @register("timm")
 class TimmClassifier(Classifier):
-    """`name` is any timm model that gives a feature map (convolutional) or tokens (a ViT, laid back on its grid).
+    """A timm backbone `name`, average pooling, dropout and one linear layer.
+
+    The backbone is any timm model that gives a feature map (convolutional) or tokens (a ViT, laid back on its grid).
 
     `outputs`: number of logits. `dropout`: before the linear layer, in [0, 1). `pretrained`: None, `imagenet` (timm
     downloads) or a .safetensors path. `size`: input height and width; None takes timm's.

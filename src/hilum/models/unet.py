@@ -18,7 +18,9 @@ from hilum.models.registry import register
 
 @register("unet")
 class UNet(Segmenter):
-    """`encoder`: a timm name with `features_only`. `outputs`: classes, one logit map each (sigmoid).
+    """A U-Net on a timm `encoder`: skip connections at each stride, bilinear upsampling.
+
+    `encoder`: a timm name with `features_only`. `outputs`: classes, one logit map each (sigmoid).
 
     `widths`: decoder channels from the deepest stage up, one fewer than or as many as the encoder has strides.
     `pretrained`: None, `imagenet` or a .safetensors path for the encoder.
@@ -40,6 +42,7 @@ class UNet(Segmenter):
         )
         if pretrained is not None and not download:
             load_pretrained(self.encoder, pretrained)
+        self.backbones = (encoder,)
         config = timm.data.resolve_model_data_config(self.encoder)
         self.channels, self.input_size = channels, tuple(size)
         self.mean, self.std = tuple(config["mean"][:channels]), tuple(config["std"][:channels])
