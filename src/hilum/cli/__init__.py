@@ -8,7 +8,7 @@ import sys
 import typer
 
 from hilum import __version__
-from hilum.cli import analyze, bundle, data, evaluate, train
+from hilum.cli import analyze, bundle, data, evaluate, models, train
 from hilum.errors import HilumError, one_line
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(data.app, name="data")
 app.add_typer(bundle.app, name="bundle")
+app.add_typer(models.app, name="models")
 
 
 def _version(wanted: bool) -> None:
