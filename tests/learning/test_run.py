@@ -15,7 +15,7 @@ import torch
 
 from hilum.bundles import load, verify
 from hilum.bundles.bundle import patient_hash
-from hilum.datasets import preparing, store_files
+from hilum.datasets import preparing, registry, store_files
 from hilum.datasets.manifest import Manifest
 from hilum.errors import MissingExtraError, RecipeError
 from hilum.evaluation.calibration import fit_platt
@@ -173,6 +173,23 @@ def test_a_teacher_takes_part_where_it_saw_the_film():
     np.testing.assert_array_equal(targets[~seen], truth[~seen])
     np.testing.assert_allclose(targets[seen], 0.6 * calibrated + 0.4 * truth[seen], atol=1e-6)
     assert np.isnan(targets[[15, 16]]).all()
+
+
+def test_a_soft_target_is_learnt_where_the_label_is_unknown_and_measured_nowhere(
+    recipe: Make, tmp_path: Path
+):
+    table = registry.load("csv", Path(recipe().data.root) / "films.csv").table
+    soft = table.with_columns(pl.lit(0.7).alias("soft:Effusion"), pl.lit(None, pl.Float32).alias("soft:Mass"))
+    Manifest(soft, root=Path(recipe().data.root)).save(tmp_path / "soft.parquet")
+    material = gather(recipe(data={"sources": [], "manifest": str(tmp_path / "soft.parquet")}))
+    for part in (material.train, material.validation):
+        truth = np.asarray(part.truth)
+        unknown = np.isnan(truth[:, 1])
+        assert 0 < unknown.sum() < len(unknown)
+        expected = truth.copy()
+        if part is material.train:
+            expected[unknown, 1] = 0.7
+        np.testing.assert_allclose(part.targets, expected, rtol=1e-6)
 
 
 def test_what_was_learnt_beside_is_cut_off_and_nothing_else_changes(

@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from hilum.datasets import pixel_store, registry, split
-from hilum.datasets.manifest import LABEL, Manifest, concat
+from hilum.datasets.manifest import LABEL, SOFT, Manifest, concat
 from hilum.errors import RecipeError
 from hilum.evaluation.calibration import fit_platt
 from hilum.images.preparation import Preparation
@@ -238,7 +238,8 @@ def _load(given: SourceData, root: Path) -> Manifest:
     manifest = where(registry.load(given.source, root / given.root, **options), given.where, "sources.where")
     table = manifest.table
     if given.labels is not None:
-        table = table.drop([LABEL + name for name in manifest.findings if name not in given.labels])
+        others = [name for name in manifest.findings if name not in given.labels]
+        table = table.drop([kind + name for kind in (LABEL, SOFT) for name in others], strict=False)
     return replace(manifest, table=table.with_columns(pl.lit(given.part, pl.String).alias(FIXED)))
 
 
@@ -289,8 +290,9 @@ def _part(recipe: Recipe, manifest: Manifest, store: pixel_store.PixelStore, sid
     if recipe.task == "multiclass":
         return Part(manifest, rows, truth, truth)
     targets = np.asarray(truth, np.float32)
-    if side == "train" and data.teacher:
-        targets = taught(manifest, data, targets)
+    if side == "train":
+        targets = taught(manifest, data, targets) if data.teacher else targets
+        targets = softened(manifest, data.labels, targets)
     beside = [_auxiliary(manifest, name) for name in data.auxiliary]
     return Part(manifest, rows, np.column_stack([targets, *beside]).astype(np.float32), truth)
 
@@ -309,6 +311,16 @@ def _auxiliary(manifest: Manifest, name: str) -> NDArray[np.float32]:
     except ValueError as error:
         raise RecipeError(f"auxiliary label {name!r}: age wants a number of years") from error
     return manifest.table.select(fact.cast(pl.Float32).fill_null(float("nan"))).to_series().to_numpy()
+
+
+def softened(manifest: Manifest, labels: tuple[str, ...], truth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Targets (n, labels) with the manifest's soft ones where the label is unknown (`uncertain: smoothed` makes such)."""
+    targets = truth.copy()
+    for column, name in enumerate(labels):
+        if SOFT + name in manifest.table.columns:
+            soft = manifest.table[SOFT + name].fill_null(float("nan")).to_numpy()
+            targets[:, column] = np.where(np.isnan(targets[:, column]), soft, targets[:, column])
+    return targets
 
 
 def taught(manifest: Manifest, data: Data, truth: NDArray[np.float32]) -> NDArray[np.float32]:
