@@ -57,7 +57,7 @@ def test_folds_share_one_store(recipe: Make, tmp_path: Path, monkeypatch: pytest
 
 def test_a_fold_runs_to_a_bundle_that_its_test_part_measures(recipe: Make, tmp_path: Path):
     bundle = train(fold(recipe, 2), tmp_path / "run")
-    assert verify(bundle).provenance.split == "kfold, fold 2 of 0 to 2, by patient"
+    assert verify(bundle).provenance.split == "kfold, the 3rd of 3 folds, by patient"
     result = evaluate(bundle, tmp_path / "run" / "manifest.parquet", tmp_path / "test", split="test")
     assert "16 films of 8 patients" in result["note"]
 

@@ -88,11 +88,14 @@ class SplitData(Section):
         """For the card."""
         if self.leaky:
             return f"{self.kind}, by film: LEAKY, films of one patient lie on both sides"
-        return (
-            f"kfold, fold {self.fold} of 0 to {self.folds - 1}, by patient"
-            if self.kind == "kfold"
-            else (f"{self.kind}, by patient")
-        )
+        if self.kind == "kfold":
+            return f"kfold, the {_ordinal(self.fold + 1)} of {self.folds} folds, by patient"
+        return f"{self.kind}, by patient"
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 class Data(Section):
