@@ -8,7 +8,8 @@ from scipy.special import softmax
 from sklearn import metrics
 
 from hilum.errors import EvaluationError
-from hilum.evaluation import summary
+from hilum.evaluation import reliability, summary
+from hilum.evaluation.label_summary import METRICS
 from tests.evaluation.samples import labelled
 
 CUTS = np.array([0.3, 0.45, 0.6])
@@ -33,8 +34,9 @@ def test_labels_hold_every_metric_as_scikit_learn_has_it():
             "f1": metrics.f1_score(t, called),
             "f2": metrics.fbeta_score(t, called, beta=2),
             "brier": metrics.brier_score_loss(t, s),
+            "log_loss": metrics.log_loss(t, np.clip(s, 1e-12, 1 - 1e-12)),
         }
-        assert tuple(label.metrics) == summary.METRICS
+        assert tuple(label.metrics) == METRICS
         for name, value in expected.items():
             assert label.metrics[name].value == pytest.approx(value), name
         for name, estimate in label.metrics.items():
@@ -65,6 +67,7 @@ def test_classes_are_scikit_learns():
     assert overall["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(truth, found))
     assert overall["macro_auc"] == pytest.approx(metrics.roc_auc_score(truth, p, multi_class="ovr"))
     assert overall["weighted_f1"] == pytest.approx(metrics.f1_score(truth, found, average="weighted"))
+    assert overall["classwise_ece"] == pytest.approx(reliability.classwise_calibration_error(truth, p))
     assert result.confusion == tuple(map(tuple, metrics.confusion_matrix(truth, found).tolist()))
     recall = metrics.recall_score(truth, found, average=None)
     assert [label.metrics["sensitivity"].value for label in result.labels] == pytest.approx(recall)

@@ -16,7 +16,7 @@ from hilum.evaluation.estimate import Estimate
 MEASURES = ("ece", "adaptive_ece", "brier", "log_loss")
 PROPER = ("brier", "log_loss")
 # Statistics that noise lifts above 0; see bootstrap.centred.
-LIFTED = ("ece", "adaptive_ece")
+LIFTED = ("ece", "adaptive_ece", "classwise_ece")
 POOLED = "pooled"
 
 
@@ -91,13 +91,12 @@ def weighted_reliability(truth: Floats, probabilities: Floats) -> _Statistic:
     film = np.nonzero(known)[0]
 
     def by_film(values: Floats) -> Floats:
-        return np.bincount(film, values, minlength=len(truth))
+        return np.bincount(film, values, minlength=len(truth)).astype(np.float64)
 
     def in_bins(number: np.ndarray) -> Floats:
         width = int(number.max()) + 1
-        return np.bincount(film * width + number, label - value, minlength=len(truth) * width).reshape(
-            -1, width
-        )
+        cell = np.bincount(film * width + number, label - value, minlength=len(truth) * width)
+        return cell.astype(np.float64).reshape(-1, width)
 
     bins = [
         rule(value, reliability.BINS) for rule in (reliability.equal_width_bins, reliability.equal_mass_bins)

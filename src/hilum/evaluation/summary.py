@@ -1,58 +1,25 @@
-"""Everything `hilum evaluate` writes about a set of films: each number with its interval and its n."""
+"""Everything `hilum evaluate` writes about a set of films: each number with its interval and its n.
+
+One label's metrics are in `hilum.evaluation.label_summary`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hilum.errors import EvaluationError
-from hilum.evaluation import confusion, delong, ranking, reliability
-from hilum.evaluation.arrays import Bools, Floats, as_clusters, as_pair, label_names
-from hilum.evaluation.bootstrap import REPLICATES, bootstrap_weighted, centred, percentile_estimate
+from hilum.evaluation import confusion, delong, reliability
+from hilum.evaluation.arrays import Floats, as_clusters, as_pair
+from hilum.evaluation.bootstrap import REPLICATES
 from hilum.evaluation.estimate import NAN, Estimate, finite, proportion
+from hilum.evaluation.label_summary import Draw, LabelSummary, label_summaries
 
-METRICS = (
-    "auc",
-    "average_precision",
-    *confusion.RATES,
-    "f1",
-    "f2",
-    "ece",
-    "adaptive_ece",
-    "brier",
-)
 AVERAGED = ("sensitivity", "specificity", "precision", "f1", "f2")
-# Statistics that noise lifts above 0; see bootstrap.centred.
-_LIFTED = ("ece", "adaptive_ece")
-
-
-@dataclass(frozen=True)
-class LabelSummary:
-    """One label, or one class against the others.
-
-    `metrics` holds an estimate for each name of METRICS. `threshold` is NaN for exclusive classes, where the
-    most probable class is called.
-    """
-
-    name: str
-    n: int
-    positives: int
-    threshold: float
-    metrics: dict[str, Estimate]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "name": self.name,
-            "n": self.n,
-            "positives": self.positives,
-            "threshold": finite(self.threshold),
-            **{name: estimate.as_dict() for name, estimate in self.metrics.items()},
-        }
 
 
 @dataclass(frozen=True)
@@ -127,7 +94,7 @@ def multilabel_summary(
         raise EvaluationError(f"{cuts.size} thresholds for {labels.shape[1]} labels")
     decided = ~np.isnan(cuts)
     called = confusion.call(values, cuts)
-    draw = _Draw(replicates, seed, confidence)
+    draw = Draw(replicates, seed, confidence)
 
     cells = confusion.cells(labels[:, decided], called[:, decided])
 
@@ -144,7 +111,7 @@ def multilabel_summary(
     return Summary(
         films=len(labels),
         patients=as_clusters(groups, len(labels))[1],
-        labels=_labels(labels, values, called, cuts, decided, groups, names, draw),
+        labels=label_summaries(labels, values, called, cuts, decided, groups, names, draw),
         overall=overall,
     )
 
@@ -165,7 +132,7 @@ def multiclass_summary(
     ----------
     truth: (n,) class numbers, -1 unknown (left out).
     probabilities: (n, classes).
-    groups: (n,) patients. The overall `ece` is that of the most probable class.
+    groups: (n,) patients. The overall `ece` is that of the most probable class, `classwise_ece` the mean over classes.
     """
     classes, values = np.asarray(truth, np.int64), np.asarray(probabilities, np.float64)
     if values.ndim != 2 or classes.shape != values.shape[:1]:
@@ -178,128 +145,38 @@ def multiclass_summary(
     one_hot = np.equal.outer(classes, np.arange(number)).astype(np.float64)
     called = np.equal.outer(found, np.arange(number))
     right, sureness = reliability.top_label(classes, values)
-    gaps = reliability.bin_gaps(right, sureness, reliability.equal_width_bins(sureness, reliability.BINS))
-    draw = _Draw(replicates, seed, confidence)
+    top = _gaps(right, sureness)
+    by_class = [_gaps(one_hot[:, c], values[:, c]) for c in range(number)]
+    draw = Draw(replicates, seed, confidence)
 
     def averages(weights: Floats) -> Floats:
         counts = confusion.one_vs_rest(confusion.weighted_confusion_matrix(classes, found, number, weights))
         macro = [confusion.macro(getattr(counts, rate)) for rate in AVERAGED]
         by_support = [confusion.macro(getattr(counts, rate), counts.support) for rate in AVERAGED]
-        error = reliability.weighted_calibration_error(gaps, weights)
-        return np.column_stack([confusion.macro(counts.sensitivity), *macro, *by_support, error])
+        error = reliability.weighted_calibration_error(top, weights)
+        each = [reliability.weighted_calibration_error(gaps, weights) for gaps in by_class]
+        return np.column_stack(
+            [confusion.macro(counts.sensitivity), *macro, *by_support, error, np.mean(each, axis=0)]
+        )
 
     kinds = [f"{kind}_{rate}" for kind in ("macro", "weighted") for rate in AVERAGED]
     matrix = confusion.confusion_matrix(classes, found, number)
     return Summary(
         films=n,
         patients=as_clusters(patients, n)[1],
-        labels=_labels(
+        labels=label_summaries(
             one_hot, values, called, np.full(number, NAN), np.ones(number, bool), patients, names, draw
         ),
         overall={
             "macro_auc": delong.macro_auc(one_hot, values, patients, names=names, confidence=confidence),
             "accuracy": proportion(classes == found, patients, confidence=confidence),
-            **draw.estimates(["balanced_accuracy", *kinds, "ece"], averages, n, patients),
+            **draw.estimates(["balanced_accuracy", *kinds, "ece", "classwise_ece"], averages, n, patients),
         },
         confusion=tuple(tuple(int(cell) for cell in row) for row in matrix),
     )
 
 
-@dataclass(frozen=True)
-class _Draw:
-    """How patients are drawn."""
-
-    replicates: int
-    seed: int
-    confidence: float
-
-    def estimates(
-        self,
-        names: Sequence[str],
-        statistics: Callable[[Floats], Floats],
-        n: int,
-        groups: ArrayLike | None,
-        positives: int | None = None,
-    ) -> dict[str, Estimate]:
-        """One estimate a name, from a function of weights (b, n) to values (b, names)."""
-        values = statistics(np.ones((1, n)))[0]
-        drawn = bootstrap_weighted(statistics, n, groups, replicates=self.replicates, seed=self.seed)
-        return {
-            name: percentile_estimate(
-                float(value),
-                centred(float(value), column) if name in _LIFTED else column,
-                n,
-                positives=positives,
-                by_patient=groups is not None,
-                confidence=self.confidence,
-            )
-            for name, value, column in zip(names, values, drawn.T, strict=True)
-        }
-
-
-def _labels(
-    truth: Floats,
-    scores: Floats,
-    called: Bools,
-    cuts: Floats,
-    decided: Bools,
-    groups: ArrayLike | None,
-    names: Sequence[str] | None,
-    draw: _Draw,
-) -> tuple[LabelSummary, ...]:
-    """Each label on the films that know it."""
-    areas = delong.auc_estimates(truth, scores, groups, confidence=draw.confidence)
-    patients = None if groups is None else np.asarray(groups)
-    labels = []
-    for i, name in enumerate(label_names(names, truth.shape[1])):
-        known = ~np.isnan(truth[:, i])
-        metrics = _drawn(
-            truth[known, i],
-            scores[known, i],
-            called[known, i],
-            None if patients is None else patients[known],
-            draw,
-        )
-        metrics["auc"] = areas[i]
-        n, positives = areas[i].n, int((truth[:, i] == 1).sum())
-        if not decided[i]:
-            missing = Estimate.undefined("no threshold was chosen", n, positives)
-            metrics |= dict.fromkeys((*confusion.RATES, "f1", "f2"), missing)
-        ordered = {metric: metrics[metric] for metric in METRICS}
-        labels.append(LabelSummary(name, n, positives, float(cuts[i]), ordered))
-    return tuple(labels)
-
-
-def _drawn(
-    truth: Floats, scores: Floats, called: Bools, groups: ArrayLike | None, draw: _Draw
-) -> dict[str, Estimate]:
-    """All but the AUC of one label; (n,) arrays without unknowns."""
-    n, positives = len(truth), int(truth.sum())
-    names = ("average_precision", "f1", "f2", "ece", "adaptive_ece", "brier")
-    if n == 0:
-        return dict.fromkeys((*names, *confusion.RATES), Estimate.undefined("no known labels", 0, 0))
-    width = reliability.bin_gaps(truth, scores, reliability.equal_width_bins(scores, reliability.BINS))
-    mass = reliability.bin_gaps(truth, scores, reliability.equal_mass_bins(scores, reliability.BINS))
-    squared = (scores - truth) ** 2
-    cells = confusion.cells(truth, called)
-
-    def statistics(weights: Floats) -> Floats:
-        counts = confusion.weighted_count(cells, weights)
-        return np.column_stack(
-            [
-                ranking.weighted_average_precision(truth, scores, weights),
-                counts.f1,
-                counts.f2,
-                reliability.weighted_calibration_error(width, weights),
-                reliability.weighted_calibration_error(mass, weights),
-                weights @ squared / weights.sum(1),
-            ]
-        )
-
-    rates = confusion.rate_estimates(truth, called, groups, confidence=draw.confidence)[0]
-    drawn = draw.estimates(names, statistics, n, groups, positives)
-    if len(np.unique(as_clusters(groups, n)[0][truth == 1])) < 2:
-        # Drawing the only patient again and again does not show how another would have scored.
-        for name in ("average_precision", "f1", "f2"):
-            drawn[name] = replace(drawn[name], low=NAN, high=NAN, note="fewer than two positive patients")
-    return rates | drawn
+def _gaps(truth: Floats, probabilities: Floats) -> Floats:
+    """Gaps over bins of equal width, for `reliability.weighted_calibration_error`."""
+    number = reliability.equal_width_bins(probabilities, reliability.BINS)
+    return reliability.bin_gaps(truth, probabilities, number)
