@@ -10,7 +10,7 @@ import timm
 from torch import nn
 
 from hilum.errors import RecipeError
-from hilum.models.contract import Classifier, Model, parameter_counts
+from hilum.models.contract import Classifier, Model, Segmenter, parameter_counts
 from hilum.models.registry import build, builder
 
 OWN_CODE = "Apache-2.0 (Hilum)"
@@ -104,7 +104,8 @@ def describe(name: str, /, **given: Any) -> Description:
 
 def _parts(model: Model) -> dict[str, int]:
     """Parameters of the encoder, of what joins or decodes its maps, and of the head."""
-    encoder = {id(p) for p in model.encoder_parameters()} if hasattr(model, "encoder_parameters") else set()
+    own = model if isinstance(model, Classifier | Segmenter) else None
+    encoder = {id(p) for p in own.encoder_parameters()} if own is not None else set()
     head = {id(p) for p in model.head.parameters()} if isinstance(model, Classifier) else set()
     between = "fusion" if isinstance(model, Classifier) else "decoder"
     parts = {"encoder": 0, between: 0, "head": 0}
@@ -123,5 +124,5 @@ def _head(model: Model) -> str:
 
 def _backbone(name: str) -> Backbone:
     config = timm.get_pretrained_cfg(name)
-    has_weights = config is not None and config.has_weights
-    return Backbone(name, TIMM_CODE, (config.license or "not stated") if has_weights else None)
+    weights = (config.license or "not stated") if config is not None and config.has_weights else None
+    return Backbone(name, TIMM_CODE, weights)
