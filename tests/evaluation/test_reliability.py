@@ -79,17 +79,6 @@ def test_pooled_and_top_label():
     np.testing.assert_array_equal(sureness, [0.7, 0.6, 0.8])
 
 
-def test_before_and_after_has_a_row_a_label_and_one_for_all():
-    truth, scores, _ = labelled(80, 2, unknown=0.1)
-    truth[:, 1] = np.nan
-    rows = reliability.before_and_after(truth, scores, scores**2, ["a", "b"])
-    assert [row["name"] for row in rows] == ["a", "b", "pooled"]
-    assert rows[0]["brier_after"] == pytest.approx(reliability.brier_score(truth, scores**2)[0])
-    assert rows[0]["ece_before"] == pytest.approx(reliability.expected_calibration_error(truth, scores)[0])
-    assert rows[1]["log_loss_before"] is None
-    assert rows[2]["n"] == rows[0]["n"]
-
-
 def test_logits_are_refused():
     with pytest.raises(EvaluationError, match="outside"):
         reliability.brier_score([0, 1], [-2.0, 3.0])

@@ -1,17 +1,19 @@
-"""Do probabilities mean what they say? Calibration error, Brier score, log loss, and the curve to look at."""
+"""Do probabilities mean what they say? Calibration error, Brier score, log loss, and the curve to look at.
+
+With intervals, and beside what they were before a calibration: `hilum.evaluation.reliability_intervals`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hilum.errors import EvaluationError
-from hilum.evaluation.arrays import Floats, Ints, as_pair, label_names
-from hilum.evaluation.estimate import NAN, finite
+from hilum.evaluation.arrays import Floats, Ints, as_pair
+from hilum.evaluation.estimate import NAN
 
 BINS = 15
 # A probability of exactly 0 or 1 on the wrong side would make one film's loss infinite.
@@ -73,40 +75,6 @@ def classwise_calibration_error(truth: ArrayLike, probabilities: ArrayLike, bins
     one_hot = np.equal.outer(classes, np.arange(values.shape[1])).astype(np.float64)
     one_hot[classes < 0] = np.nan
     return float(expected_calibration_error(one_hot, values, bins).mean())
-
-
-def before_and_after(
-    truth: ArrayLike, before: ArrayLike, after: ArrayLike, names: Sequence[str] | None = None
-) -> list[dict[str, Any]]:
-    """What a calibration changed: a row a label, then a row "pooled" over all of them; NaN becomes None.
-
-    All (n, labels). Each row holds name, n, positives, and `<measure>_before`, `<measure>_after` for ece,
-    adaptive_ece, brier and log_loss.
-    """
-    labels, raw = _checked(truth, before)
-    _, calibrated = _checked(truth, after)
-    called = label_names(names, labels.shape[1])
-    columns = [(name, labels[:, i], raw[:, i], calibrated[:, i]) for i, name in enumerate(called)]
-    everything, raw_pooled = pooled(labels, raw)
-    columns.append(("pooled", everything, raw_pooled, pooled(labels, calibrated)[1]))
-    measures = {
-        "ece": expected_calibration_error,
-        "adaptive_ece": adaptive_calibration_error,
-        "brier": brier_score,
-        "log_loss": log_loss,
-    }
-    rows = []
-    for name, label, one, other in columns:
-        row: dict[str, Any] = {
-            "name": name,
-            "n": int((~np.isnan(label)).sum()),
-            "positives": int((label == 1).sum()),
-        }
-        for measure, function in measures.items():
-            row[f"{measure}_before"] = finite(float(function(label, one)[0]))
-            row[f"{measure}_after"] = finite(float(function(label, other)[0]))
-        rows.append(row)
-    return rows
 
 
 def pooled(truth: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Floats]:
