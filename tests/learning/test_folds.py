@@ -15,7 +15,7 @@ from hilum.datasets import preparing
 from hilum.datasets.manifest import Manifest
 from hilum.errors import RecipeError, SplitError
 from hilum.learning.evaluate import evaluate
-from hilum.learning.material import gather, parted
+from hilum.learning.material import gather, manifest_of, parted
 from hilum.learning.recipe import Recipe
 from hilum.learning.run import train
 
@@ -148,3 +148,18 @@ def test_an_honest_bundle_has_no_way_round_the_door(recipe: Make, tmp_path: Path
     made = gather(wish).manifest.with_split(parts)
     with pytest.raises(SplitError):
         evaluate(bundle, made, tmp_path / "out", split="test")
+
+
+def test_a_fraction_takes_whole_patients_and_a_smaller_one_lies_within(recipe: Make):
+    def patients(fraction: float) -> set[str]:
+        films = manifest_of(recipe(data={"fraction": fraction}).data)
+        found = set(films.table["patient"])
+        assert len(films) == 2 * len(found)  # both films of each
+        return found
+
+    few, half, everyone = patients(0.25), patients(0.5), patients(1.0)
+    assert few < half < everyone
+    assert len(everyone) == 24
+    assert 6 <= len(half) <= 18
+    with pytest.raises(RecipeError, match=r"data\.fraction"):
+        patients(1e-9)

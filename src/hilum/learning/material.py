@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from hilum.datasets.manifest import LABEL, SOFT, Manifest, concat
 from hilum.errors import RecipeError
 from hilum.evaluation.calibration import fit_platt
 from hilum.images.preparation import Preparation
+from hilum.learning import writing
 from hilum.learning.recipe import Data, Recipe, SourceData, expand
 
 FIXED = "fixed_part"
@@ -74,7 +76,22 @@ def manifest_of(data: Data) -> Manifest:
         manifest = Manifest.load(expand(data.manifest))
     else:
         manifest = concat([_load(given, root) for given in data.sources])
-    return where(manifest, data.keep, "keep")
+    return _sampled(where(manifest, data.keep, "keep"), data.fraction)
+
+
+def _sampled(manifest: Manifest, fraction: float) -> Manifest:
+    """The films of a share of the patients, the same ones whatever else the manifest holds."""
+    if fraction == 1:
+        return manifest
+    drawn = [
+        int.from_bytes(sha256(key.encode()).digest()[:8], "big") / 2**64 for key in patient_keys(manifest)
+    ]
+    kept = manifest.filter(pl.Series([value < fraction for value in drawn], dtype=pl.Boolean))
+    if not len(kept):
+        raise RecipeError(
+            f"data.fraction: {fraction:g} of the patients are none", mend="Give a greater share"
+        )
+    return kept
 
 
 def parted(data: Data, manifest: Manifest) -> split.Split:
@@ -259,7 +276,7 @@ def _store(manifest: Manifest, preparation: Preparation, data: Data, masks: bool
     """One folder for each pair of films and preparation, so that recipes share what they can."""
     kind = "masks" if masks else "films"
     folder = expand(data.store) / f"{kind}-{manifest.digest[:10]}-{preparation.stored_digest[:10]}"
-    with only_one(folder):
+    with writing.named(folder), only_one(folder):
         return pixel_store.build(manifest, preparation, folder, masks=masks, workers=data.workers or None)
 
 

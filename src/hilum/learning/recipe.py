@@ -6,10 +6,11 @@ changes single values by their dotted path: `seed=1`, `phases.0.epochs=5`, `mode
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,6 +108,7 @@ class Data(Section):
     and validation must meet beside (a licence, say), while test films need not.
     `auxiliary`: what the model learns beside and the bundle does not carry: further findings, or `sex:F`, `view:AP`,
     `age:50` (50 years and over).
+    `fraction`: share of the patients to keep, drawn by a hash of each, so that a smaller share lies within a greater one.
     `teacher`: weight, 0 to 1, of a teacher's calibrated probability in a training film's target where there is one.
     """
 
@@ -117,6 +119,7 @@ class Data(Section):
     auxiliary: tuple[str, ...] = ()
     keep: str | None = None
     learn_from: str | None = None
+    fraction: float = Field(1.0, gt=0, le=1)
     split: SplitData = SplitData()
     teacher: float = Field(0.0, ge=0, le=1)
     store: str = "stores"
@@ -134,10 +137,12 @@ class Data(Section):
 
 
 class ModelChoice(Section):
-    """A registered model. `options` go to it; `pretrained`: None, `imagenet`, or the path of a .safetensors file."""
+    """A registered model. `options` go to it; `pretrained`: None, `imagenet`, or the path of a .safetensors file; a model of
+    two backbones takes `imagenet` for both, or one of these for each.
+    """
 
     name: str = "timm"
-    pretrained: str | None = None
+    pretrained: str | tuple[str | None, ...] | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -290,10 +295,16 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"this is not YAML: {_plain(error)}", path=path) from error
     if not isinstance(content, dict):
         raise RecipeError("a recipe is a mapping of sections", path=path)
+    return make_recipe(content, changes, path)
+
+
+def make_recipe(content: Mapping[str, Any], changes: Sequence[str], path: str | Path) -> Recipe:
+    """A recipe from plain values with `key=value` changes; `path` is what an error names."""
+    changed = copy.deepcopy(dict(content))
     for change in changes:
-        _apply(content, change)
+        _apply(changed, change)
     try:
-        return Recipe.model_validate(content)
+        return Recipe.model_validate(changed)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the recipe"

@@ -22,7 +22,7 @@ from hilum.evaluation.calibration import Calibration, fit_platt, fit_softmax_tem
 from hilum.evaluation.overlap import overlap_scores
 from hilum.evaluation.thresholds import choose_thresholds
 from hilum.findings import UnknownFindingError, find
-from hilum.learning import checkpoints, material, weights
+from hilum.learning import material, weights, writing
 from hilum.learning.history import History
 from hilum.learning.phases import checked_device, run_phase
 from hilum.learning.recipe import Recipe
@@ -50,7 +50,7 @@ def train(recipe: Recipe, folder: str | Path, tensorboard: bool = False, device:
         return done
     stuff = material.gather(recipe)
     _hold_to_split(folder, stuff)
-    with checkpoints.named(folder / "manifest.parquet"):
+    with writing.named(folder / "manifest.parquet"):
         stuff.manifest.save(folder / "manifest.parquet")  # for `hilum evaluate ... --split test`
     _note_loss(folder, recipe, stuff)
     torch.manual_seed(recipe.seed)
@@ -61,7 +61,7 @@ def train(recipe: Recipe, folder: str | Path, tensorboard: bool = False, device:
         run_phase(model, recipe, number, stuff, folder / "phases", history, device)
     history.draw()
     bundle = conclude(recipe, model.eval(), stuff, folder)
-    with checkpoints.named(folder / "bundle"):
+    with writing.named(folder / "bundle"):
         return save(bundle, folder / "bundle")
 
 
@@ -92,9 +92,11 @@ def build_model(recipe: Recipe) -> Model:
     """The recipe's model with its first weights, held to the preparation."""
     choice, steps = recipe.model, recipe.preparation
     outputs = len(recipe.data.labels) + len(recipe.data.auxiliary) or 1
-    pretrained = choice.pretrained
-    if pretrained not in (None, "imagenet"):
-        pretrained = str(material.expand_under(recipe.data.root, str(pretrained)))
+    pretrained: str | tuple[str | None, ...] | None
+    if isinstance(choice.pretrained, tuple):  # one a backbone
+        pretrained = tuple(_start(recipe, each) for each in choice.pretrained)
+    else:
+        pretrained = _start(recipe, choice.pretrained)
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in choice.options.items()}
     model = build(choice.name, outputs=outputs, pretrained=pretrained, channels=steps.channels, **options)
     if model.mean != steps.mean or model.std != steps.std:
@@ -108,6 +110,13 @@ def build_model(recipe: Recipe) -> Model:
     if recipe.data.auxiliary and not (isinstance(model, Classifier) and model.linear_head()):
         raise RecipeError("data.auxiliary: the model's head is not one linear layer, which alone can be cut")
     return model
+
+
+def _start(recipe: Recipe, given: str | None) -> str | None:
+    """Where weights to start from lie; a path is taken under the data root."""
+    if given is None or given == "imagenet":
+        return given
+    return str(material.expand_under(recipe.data.root, given))
 
 
 def conclude(recipe: Recipe, model: Model, stuff: material.Material, folder: Path) -> Bundle:
@@ -179,6 +188,7 @@ def _info(recipe: Recipe, stuff: material.Material) -> Info:
     says = recipe.bundle
     parts = {"training": stuff.train.manifest, "validation": stuff.validation.manifest}
     start = recipe.model.pretrained
+    starts = start if isinstance(start, tuple) else (start,)
     return Info(
         name=recipe.name,
         version=says.version,
@@ -202,7 +212,7 @@ def _info(recipe: Recipe, stuff: material.Material) -> Info:
             hilum=__version__,
             created=datetime.now(UTC).date().isoformat(),
             licence=says.licence,
-            start=Path(start).name if start else None,
+            start=", ".join(Path(each).name for each in starts if each) or None,
         ),
     )
 
@@ -241,7 +251,7 @@ def _hold_to_split(folder: Path, stuff: material.Material) -> None:
     before = json.loads(note.read_text()) if note.is_file() else {}
     if any(before.get(name, value) != value for name, value in known.items()):
         raise _other_films(folder)
-    checkpoints.write_whole(note, json.dumps({**known, **dict(stuff.split.choices)}, indent=2))
+    writing.write_whole(note, json.dumps({**known, **dict(stuff.split.choices)}, indent=2))
 
 
 def _other_films(folder: Path) -> RecipeError:
@@ -257,9 +267,7 @@ def _note_loss(folder: Path, recipe: Recipe, stuff: material.Material) -> None:
     outputs = len(recipe.data.labels) + len(recipe.data.auxiliary)
     loss = weights.resolved(recipe.loss, stuff.train, outputs)
     names = [*recipe.data.labels, *recipe.data.auxiliary]
-    checkpoints.write_whole(
-        folder / "loss.json", json.dumps({"outputs": names, **loss.model_dump()}, indent=2)
-    )
+    writing.write_whole(folder / "loss.json", json.dumps({"outputs": names, **loss.model_dump()}, indent=2))
 
 
 def _claim(folder: Path, recipe: Recipe) -> None:
@@ -271,5 +279,5 @@ def _claim(folder: Path, recipe: Recipe) -> None:
         raise RecipeError(
             "this folder holds a run of another recipe", path=folder, mend="Choose another folder with --out"
         )
-    checkpoints.write_whole(note, written)
-    checkpoints.write_whole(folder / "recipe.yaml", recipe.as_yaml())
+    writing.write_whole(note, written)
+    writing.write_whole(folder / "recipe.yaml", recipe.as_yaml())

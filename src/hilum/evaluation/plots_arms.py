@@ -1,0 +1,88 @@
+"""Figures that set several arms beside each other: curves of each in one panel a label or a quantity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hilum.evaluation.arrays import as_pair
+from hilum.evaluation.plots import COLOURS, GREY, grid, panels, save
+from hilum.evaluation.ranking import auc, roc_curve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def plot_roc_arms(
+    truth: Mapping[str, ArrayLike], scores: Mapping[str, ArrayLike], path: str | Path, names: Sequence[str]
+) -> Path:
+    """ROC curves of every arm, a small panel a label, with each arm's AUC.
+
+    truth, scores: by arm, each (n, labels); arms may have been measured on different films.
+    """
+    pairs = {arm: as_pair(truth[arm], scores[arm]) for arm in scores}
+    areas = {arm: auc(*pair) for arm, pair in pairs.items()}
+
+    def draw(axes: Axes, i: int) -> str:
+        axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
+        for colour, (arm, (labels, values)) in zip(cycle(COLOURS), pairs.items(), strict=False):
+            if not np.isnan(areas[arm][i]):
+                curve = roc_curve(labels[:, i], values[:, i])
+                axes.plot(curve.x, curve.y, color=colour, linewidth=1.2)
+        return "AUC " + ", ".join("–" if np.isnan(a[i]) else f"{a[i]:.2f}" for a in areas.values())
+
+    marks = [(arm, colour, "o") for colour, arm in zip(cycle(COLOURS), pairs, strict=False)]
+    first = next(iter(pairs.values()))[0]
+    return panels(first, names, path, draw, "1 − specificity", "sensitivity", marks)
+
+
+def plot_losses(curves: Mapping[str, Mapping[str, ArrayLike]], path: str | Path) -> Path:
+    """Training and validation loss over epochs, a panel an arm: arm to series ("train", "validation") to values."""
+    figure, axes_of = grid(len(curves), 3.4, 2.8)
+    for axes, (arm, series) in zip(axes_of, curves.items(), strict=True):
+        for colour, (name, values) in zip(cycle(COLOURS), series.items(), strict=False):
+            axes.plot(
+                np.arange(1, len(np.asarray(values)) + 1), values, color=colour, linewidth=1.4, label=name
+            )
+        axes.set_title(arm, fontsize=9)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("loss")
+        axes.legend(frameon=False, fontsize=8)
+    return save(figure, path)
+
+
+def plot_samples(samples: ArrayLike, path: str | Path, title: str, deterministic: float) -> Path:
+    """A histogram of the Monte Carlo samples (k,) of one film's probability, with the deterministic one as a line."""
+    values = np.asarray(samples, np.float64)
+    figure, (axes,) = grid(1, 4.8, 3.2)
+    axes.hist(values, bins=min(25, max(5, len(values) // 4)), color=COLOURS[0], alpha=0.8)
+    axes.axvline(deterministic, color=COLOURS[1], linewidth=1.4, label=f"deterministic {deterministic:.3f}")
+    axes.axvline(
+        values.mean(),
+        color=GREY,
+        linewidth=1.2,
+        linestyle=":",
+        label=f"mean {values.mean():.3f}, deviation {values.std(ddof=1):.3f}",
+    )
+    axes.set_title(title, fontsize=9)
+    axes.set_xlabel("probability")
+    axes.set_ylabel(f"of {len(values)} samples")
+    axes.legend(frameon=False, fontsize=8)
+    return save(figure, path)
+
+
+def plot_films(films: Sequence[tuple[ArrayLike, str]], path: str | Path) -> Path:
+    """Films (h, w) in [0, 1], each with the text under it: predictions beside the truth."""
+    figure, axes_of = grid(len(films), 2.6, 3.6)
+    for axes, (pixels, text) in zip(axes_of, films, strict=True):
+        axes.imshow(np.asarray(pixels), cmap="gray", vmin=0, vmax=1)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(False)
+        axes.set_xlabel(text, fontsize=7, loc="left")
+    return save(figure, path)

@@ -1,0 +1,138 @@
+"""What a study will take: films, steps, a measured step, hours and disk, before anything is trained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from hilum.datasets.manifest import Manifest
+from hilum.learning.material import manifest_of, parted
+from hilum.learning.recipe import Phase, Recipe
+from hilum.learning.run import build_model
+from hilum.studies.jobs import Job, by_arm
+
+STEPS = 3
+"""Steps that are timed, after one to warm up."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one arm.
+
+    Attributes
+    ----------
+    runs: folds. train, held_out: films in the first fold. missing: films that the tables name and the folder lacks.
+    epochs: at most, over all phases. step: measured milliseconds a film. seconds: of all its runs, at most.
+    megabytes: of checkpoints and bundles.
+    """
+
+    arm: str
+    runs: int
+    train: int
+    held_out: int
+    missing: int
+    epochs: int
+    step: float
+    seconds: float
+    megabytes: float
+
+
+def estimate(jobs: Sequence[Job], device: str = "cpu") -> list[Cost]:
+    """Per arm; a few training steps of each are run on random pixels to measure them."""
+    manifests: dict[str, Manifest] = {}
+    return [_of_arm(arm, own, manifests, device) for arm, own in by_arm(jobs).items()]
+
+
+def store_megabytes(jobs: Sequence[Job]) -> float:
+    """Of the prepared films, which the folds of all arms with one preparation share."""
+    sizes = {}
+    for job in jobs:
+        steps = job.recipe.preparation
+        films = len(manifest_of(job.recipe.data))
+        sizes[steps.stored_digest] = films * steps.size[0] * steps.size[1] * steps.bits / 8 / 1e6
+    return sum(sizes.values())
+
+
+def rows(costs: Sequence[Cost]) -> list[dict[str, Any]]:
+    """For a table."""
+    return [
+        {
+            "arm": cost.arm,
+            "runs": cost.runs,
+            "films to train on": cost.train,
+            "held out": cost.held_out,
+            "missing": cost.missing,
+            "epochs at most": cost.epochs,
+            "ms a film": f"{cost.step:.1f}",
+            "hours at most": f"{cost.seconds / 3600:.2f}",
+            "MB": f"{cost.megabytes:.0f}",
+        }
+        for cost in costs
+    ]
+
+
+def _of_arm(arm: str, jobs: list[Job], manifests: dict[str, Manifest], device: str) -> Cost:
+    recipe = jobs[0].recipe
+    key = recipe.data.model_dump_json()
+    if key not in manifests:
+        manifests[key] = manifest_of(recipe.data)
+    manifest = manifests[key]
+    counts = parted(recipe.data, manifest).counts
+    train = counts["train"]
+    model = build_model(
+        recipe.model_copy(update={"model": recipe.model.model_copy(update={"pretrained": None})})
+    )
+    steps = [(phase, _milliseconds(model, recipe, phase, device)) for phase in recipe.phases]
+    seconds = sum(phase.epochs * train * ms / 1000 for phase, ms in steps) * len(jobs)
+    weights = sum(p.numel() for p in model.parameters()) * 4 / 1e6
+    # Two checkpoints a phase, each of weights and two moments of Adam, and a bundle at 16 bit.
+    megabytes = len(jobs) * weights * (2 * 3 * len(recipe.phases) + 0.5)
+    epochs = sum(phase.epochs for phase in recipe.phases)
+    slowest = max(ms for _, ms in steps)
+    return Cost(
+        arm,
+        len(jobs),
+        train,
+        counts.get("test", 0),
+        manifest.missing.height,
+        epochs,
+        slowest,
+        seconds,
+        megabytes,
+    )
+
+
+def _milliseconds(model: torch.nn.Module, recipe: Recipe, phase: Phase, device: str) -> float:
+    """A training step's time a film: forward, loss, backward and optimiser, on random pixels."""
+    where = torch.device(device)
+    size = (phase.size, phase.size) if phase.size else recipe.preparation.size
+    outputs = len(recipe.data.labels) + len(recipe.data.auxiliary)
+    images = torch.randn(phase.batch, recipe.preparation.channels, *size, device=where)
+    targets = (
+        torch.randint(outputs, (phase.batch,), device=where)
+        if recipe.task == "multiclass"
+        else torch.randint(2, (phase.batch, outputs), device=where).float()
+    )
+    model.to(where, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    if phase.train == "head":
+        for parameter in model.encoder_parameters():  # type: ignore[operator]
+            parameter.requires_grad_(False)
+    optimiser = torch.optim.Adam(p for p in model.parameters() if p.requires_grad)
+    times = []
+    for _ in range(1 + STEPS):
+        started = time.perf_counter()
+        with torch.autocast(where.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            logits = model(images.contiguous(memory_format=torch.channels_last))
+        recipe.loss(logits.float(), targets).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        if where.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    return 1000 * sorted(times[1:])[STEPS // 2] / phase.batch

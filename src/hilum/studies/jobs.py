@@ -1,0 +1,68 @@
+"""From a study to the runs that carry it out: one an arm and a fold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hilum.errors import RecipeError
+from hilum.learning.recipe import Recipe
+from hilum.studies.study import Study
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: an arm on a fold, in `folder`."""
+
+    arm: str
+    fold: int
+    recipe: Recipe
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks of a study.
+
+    `arms`, `folds`: empty takes the variant's. `fraction`: share of the patients; None takes the variant's. `changes`:
+    key=value for every recipe. `store`: where prepared films are kept, for all runs together.
+    """
+
+    study: Study
+    variant: str
+    data: Path
+    out: Path
+    arms: tuple[str, ...] = ()
+    folds: tuple[int, ...] = ()
+    fraction: float | None = None
+    changes: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> Path:
+        """The variant's own folder under `out`."""
+        return self.out / self.variant
+
+    def jobs(self) -> list[Job]:
+        """Every run, arm by arm. RecipeError where an arm, a fold or a change does not fit."""
+        variant = self.study.variant(self.variant)
+        arms = self.arms or tuple(variant.arms)
+        twice = {name for name in arms if arms.count(name) > 1}
+        if twice:
+            raise RecipeError(f"arm {', '.join(sorted(twice))} is asked for twice")
+        common = [f"data.root={self.data}", f"data.store={self.out / 'stores'}"]
+        common += [] if self.fraction is None else [f"data.fraction={self.fraction}"]
+        made = []
+        for arm in arms:
+            for fold in self.folds or variant.folds:
+                recipe = self.study.arm_recipe(self.variant, arm, fold, (*common, *self.changes))
+                made.append(Job(arm, fold, recipe, self.place / "runs" / arm / str(fold)))
+        return made
+
+
+def by_arm(jobs: Sequence[Job]) -> dict[str, list[Job]]:
+    """The jobs of each arm, in order."""
+    out: dict[str, list[Job]] = {}
+    for job in jobs:
+        out.setdefault(job.arm, []).append(job)
+    return out

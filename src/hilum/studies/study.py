@@ -1,0 +1,147 @@
+"""A Study: what a paper's system is, arm by arm, and what the paper printed of it; read from `study.yaml`."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hilum.errors import RecipeError
+from hilum.learning.recipe import Recipe, make_recipe
+
+HOME = Path(__file__).parent
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Published(Section):
+    """What the paper prints of an arm; None or empty where it prints nothing.
+
+    `auc`: by label. `fold_accuracy` and `accuracy` in per cent. `parameters`: by name. `seconds`: an epoch.
+    `p_value`: of the two-sample t-test against the reference arm, over folds.
+    """
+
+    auc: dict[str, float] = Field(default_factory=dict)
+    macro_auc: float | None = None
+    fold_accuracy: tuple[float, ...] = ()
+    accuracy: float | None = None
+    parameters: dict[str, int] = Field(default_factory=dict)
+    seconds: float | None = None
+    p_value: float | None = None
+
+
+class Arm(Section):
+    """One system among those compared: `changes` to the recipe by dotted path."""
+
+    title: str
+    changes: dict[str, Any] = Field(default_factory=dict)
+    published: Published = Published()
+
+
+class Variant(Section):
+    """One experiment of the study: arms that share everything but what they change.
+
+    `reference`: the arm that the others are held against. `folds`: which are run unless asked otherwise.
+    `changes`: to the study's recipe, before an arm's own.
+    """
+
+    about: str
+    reference: str
+    folds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    changes: dict[str, Any] = Field(default_factory=dict)
+    arms: dict[str, Arm] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _has_its_reference(self) -> Variant:
+        if self.reference not in self.arms:
+            raise ValueError(f"the reference '{self.reference}' is no arm")
+        return self
+
+
+class Uncertainty(Section):
+    """What the paper asks of Monte Carlo dropout: `passes`, the deviation above which it flags, its one example."""
+
+    passes: int = Field(ge=2)
+    flag: float = Field(gt=0)
+    example: str
+    example_passes: int = Field(ge=2)
+    published_mean: float
+    published_deviation: float
+
+
+class Study(Section):
+    """A paper's system.
+
+    Attributes
+    ----------
+    recipe: what all arms share. It splits by `kfold`, so that every film is held out once.
+    test: a condition in SQL on the films that no fold holds (a published test list), scored once per arm by the mean of
+        the arm's fold models; None: the held-out parts of the folds are the test.
+    metric: what arms are compared by.
+    """
+
+    name: str
+    title: str
+    paper: str
+    metric: Literal["accuracy", "macro_auc"]
+    recipe: dict[str, Any]
+    test: str | None = None
+    uncertainty: Uncertainty | None = None
+    variants: dict[str, Variant] = Field(min_length=1)
+
+    def variant(self, name: str) -> Variant:
+        """RecipeError where the study has none of that name."""
+        if name not in self.variants:
+            raise RecipeError(
+                f"{self.name} has no variant {name!r}", mend=f"Choose one of: {', '.join(self.variants)}"
+            )
+        return self.variants[name]
+
+    def arm_recipe(self, variant: str, arm: str, fold: int, changes: tuple[str, ...] = ()) -> Recipe:
+        """The recipe of one arm on one fold; `changes` (key=value) are the user's and come last."""
+        chosen = self.variant(variant)
+        if arm not in chosen.arms:
+            raise RecipeError(
+                f"{self.name}, variant {variant}, has no arm {arm!r}",
+                mend=f"Choose among: {', '.join(chosen.arms)}",
+            )
+        given = chosen.changes | chosen.arms[arm].changes
+        fixed = [f"{key}={json.dumps(value)}" for key, value in given.items()]
+        seed = int(self.recipe.get("seed", 0)) + fold
+        own = [f"name={self.name}-{arm}", f"data.split.fold={fold}", f"seed={seed}"]
+        recipe = make_recipe(self.recipe, [*fixed, *own, *changes], self.place)
+        if recipe.data.split.kind == "kfold":
+            return recipe
+        # Other splits have no folds: each repetition draws its own.
+        return make_recipe(self.recipe, [*fixed, *own, f"data.split.seed={seed}", *changes], self.place)
+
+    @property
+    def folder(self) -> Path:
+        return HOME / self.name.replace("-", "_")
+
+    @property
+    def place(self) -> Path:
+        return self.folder / "study.yaml"
+
+
+def names() -> list[str]:
+    """All studies, sorted."""
+    return sorted(path.parent.name.replace("_", "-") for path in HOME.glob("*/study.yaml"))
+
+
+@cache
+def load(name: str) -> Study:
+    """The study `name`. Raises RecipeError where there is none."""
+    if name not in names():
+        raise RecipeError(f"there is no study {name!r}", mend=f"Choose one of: {', '.join(names())}")
+    path = HOME / name.replace("-", "_") / "study.yaml"
+    try:
+        return Study.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise RecipeError(f"the study is not valid: {error}", path=path) from error
