@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 
 from hilum.datasets import store_files
 from hilum.errors import BundleError, DataError, HilumError, ManifestError, RecipeError
-from hilum.learning import checkpoints, run
-from hilum.learning.checkpoints import WriteError
+from hilum.learning import checkpoints, run, writing
 from hilum.learning.history import History
 from hilum.learning.recipe import Recipe
 from hilum.learning.run import train
+from hilum.learning.writing import WriteError
 from tests.learning.conftest import same, trained_weights
 
 Make = Callable[..., Recipe]
@@ -97,7 +97,7 @@ def test_a_full_disk_names_the_file_and_the_run_goes_on_when_there_is_room(
 def test_a_disk_that_fills_under_a_small_file_keeps_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    checkpoints.write_whole(tmp_path / "a.json", "old")
+    writing.write_whole(tmp_path / "a.json", "old")
     history = History(tmp_path)
     history.forget("x", 0)
     before = (tmp_path / "history.csv").read_text()
@@ -112,7 +112,7 @@ def test_a_disk_that_fills_under_a_small_file_keeps_the_old_one(
 
     monkeypatch.setattr(Path, "write_text", half)
     with pytest.raises(WriteError, match="No space left") as caught:
-        checkpoints.write_whole(tmp_path / "a.json", "new")
+        writing.write_whole(tmp_path / "a.json", "new")
     assert caught.value.path == tmp_path / "a.json"
     monkeypatch.setattr(Path, "replace", no_room)
     with pytest.raises(WriteError) as second:
@@ -156,3 +156,18 @@ def test_a_disk_without_room_for_the_store_is_said_before_a_film_is_read(recipe:
     assert not [p for p in store.rglob("*.npy")]
     train(recipe(data={"store": str(store)}), tmp_path / "run")
     shutil.rmtree(store)
+
+
+def test_a_disk_that_fills_under_the_stores_header_names_the_store(
+    recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def no_room(*_: Any) -> None:
+        raise full()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store_files, "write_header", no_room)
+        with pytest.raises(WriteError, match="No space left") as caught:
+            train(recipe(data={"store": str(tmp_path / "stores")}), tmp_path / "run")
+    assert caught.value.path is not None
+    assert caught.value.path.parent == tmp_path / "stores"
+    assert train(recipe(data={"store": str(tmp_path / "stores")}), tmp_path / "run").is_dir()

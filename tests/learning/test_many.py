@@ -122,7 +122,7 @@ def test_a_run_that_has_ended_keeps_what_was_recorded_in_it(
 
 def test_a_damaged_bundle_is_made_anew_from_the_run(recipe: Make, tmp_path: Path):
     bundle = train(recipe(phases=ONE), tmp_path / "run")
-    whole = trained_weights(tmp_path / "run")
+    whole = {k: v.clone() for k, v in trained_weights(tmp_path / "run").items()}  # not the file's own pages
     (bundle / "weights.safetensors").write_bytes(b"cut")
     train(recipe(phases=ONE), tmp_path / "run")
     assert same(trained_weights(tmp_path / "run"), whole)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hilum.errors import MissingExtraError
-from hilum.learning.checkpoints import whole
+from hilum.learning.writing import whole
 
 logger = logging.getLogger(__name__)
 

@@ -66,7 +66,7 @@ def carry_out(jobs: Sequence[Job], at_once: int = 1, device: str = "auto") -> li
 
 
 def _refuse_shared(folders: Sequence[Path]) -> None:
-    places = [Path(folder).absolute() for folder in folders]
+    places = [Path(folder).resolve() for folder in folders]
     twice = sorted({str(place) for place in places if places.count(place) > 1})
     if twice:
         raise RecipeError(

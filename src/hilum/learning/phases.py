@@ -26,7 +26,7 @@ from lightning.pytorch.callbacks import (
 
 from hilum.datasets.batches import Batches
 from hilum.errors import RecipeError
-from hilum.learning import checkpoints, weights
+from hilum.learning import checkpoints, weights, writing
 from hilum.learning.feed import Feed
 from hilum.learning.history import History
 from hilum.learning.material import Material, Part
@@ -58,7 +58,7 @@ def run_phase(
     finished = place / "finished.json"
     if not finished.is_file():
         best = _fit(model, recipe, number, material, place, history, device)
-        checkpoints.write_whole(finished, json.dumps({"best": best.name}))
+        writing.write_whole(finished, json.dumps({"best": best.name}))
     best = place / json.loads(finished.read_text())["best"]
     model.load_state_dict(_weights(best, averaged=phase.average > 0))
 
