@@ -4,7 +4,7 @@
 
 Probabilities of CheXNet for 14 findings of ChestX-ray14 and the set's mined labels. Patients are parted by chance in two
 halves: calibration, thresholds and risk control are fitted on one and measured on the other. Writes how-sure.md,
-how-sure.json and the figures into --out. Takes a minute or two on one core.
+how-sure.json and the figures into --out. About a minute and a half of one core.
 """
 
 from __future__ import annotations

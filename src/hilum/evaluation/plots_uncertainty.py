@@ -37,7 +37,7 @@ def plot_risk_coverage(
     every = float(np.nanmean(np.asarray(errors, np.float64)))
     axes.axhline(every, color=GREY, linewidth=0.8, linestyle=":", label="all films")
     axes.set_xlim(0, 1)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.3 * axes.get_ylim()[1])  # room for the legend
     axes.set_xlabel("share of films kept, the surest first")
     axes.set_ylabel(quantity)
     axes.legend(frameon=False, fontsize=8)
