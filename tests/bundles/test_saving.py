@@ -63,8 +63,9 @@ def test_a_full_disk_is_said_and_leaves_nothing_behind(tmp_path, monkeypatch, pl
     old = classifier_bundle(seed=1)
     if before:
         save(old, tmp_path / place)
-    monkeypatch.setattr(files.os, "fsync", nth(os.fsync, 2 if place == "toy" else 1, OSError(errno.ENOSPC, "No space left on device")))  # fmt: skip
-    with pytest.raises(BundleError, match="cannot be written.*No space left on device") as caught:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(files.os, "fsync", nth(os.fsync, 2 if place == "toy" else 1, full))
+    with pytest.raises(BundleError, match=r"cannot be written \(No space left on device\)") as caught:
         save(classifier_bundle(seed=2), tmp_path / place)
     assert str(tmp_path / place) in str(caught.value)
     assert [p.name for p in tmp_path.iterdir()] == ([place] if before else [])

@@ -50,8 +50,11 @@ class Analyzer:
     samples: Monte Carlo dropout samples a film; below 2 there is no uncertainty.
     seed: of the samples; a film's numbers depend on it, the film and the bundle only.
     with_heatmaps: whether to compute class activation maps.
+    runtime: what runs the bundles that are loaded here, one of `runtimes.NAMES`; all but torch need that form in the bundle
+        (`export`). Lungs that nobody named run in torch, and a loaded bundle in what it was loaded for.
 
-    Raises BundleError where a bundle cannot be loaded or used. Not to be shared between threads.
+    Raises BundleError where a bundle cannot be loaded or used, MissingExtraError where the runtime is not installed. Not to
+    be shared between threads.
     """
 
     def __init__(
@@ -60,10 +63,11 @@ class Analyzer:
         samples: int = 30,
         seed: int = 0,
         with_heatmaps: bool = True,
+        runtime: str = "torch",
     ) -> None:
         self.asked_for = bundles is not None
         chosen = builtin_names() if bundles is None else bundles
-        loaded = [b if isinstance(b, Bundle) else load(b) for b in chosen]
+        loaded = [b if isinstance(b, Bundle) else load(b, runtime) for b in chosen]
         if loaded and _wants_lungs(loaded):
             loaded.append(load(LUNGS))
         _check(loaded)
@@ -100,7 +104,7 @@ class Analyzer:
             analysable=quality.analysable,
             reason=quality.reason,
             warnings=tuple(dict.fromkeys(notices)),
-            bundles=tuple(_used(b.info) for b in used),
+            bundles=tuple(_used(b) for b in used),
             findings=tuple(findings),
             lungs=lungs,
             seconds=time.perf_counter() - started,
@@ -125,8 +129,7 @@ class Analyzer:
     def _classify(self, bundle: Bundle, film: Radiograph, lungs: LungsResult | None) -> list[FindingResult]:
         model = bundle.model
         assert isinstance(model, Classifier)
-        features = model.feature_map(prepared(bundle, film))
-        embedding = model.pool(features)
+        features, embedding = bundle.runtime.features(prepared(bundle, film))
         probabilities = bundle.probabilities(model.head(embedding))[0].double()
         if not torch.isfinite(probabilities).all():
             raise BundleError("it gave a probability that is not a number", path=bundle.info.name)
@@ -230,8 +233,9 @@ def _ages(info: Info) -> str:
     return f"{low:g} to {high:g}"
 
 
-def _used(info: Info) -> BundleUsed:
+def _used(bundle: Bundle) -> BundleUsed:
     """The bundle as the report cites it: `measured` holds the first facts of each evaluation, ready to print."""
+    info = bundle.info
     measured = {
         f"{fact}, {name}" if len(info.metrics) > 1 else fact: interval(value)
         if isinstance(value, dict)
@@ -240,7 +244,14 @@ def _used(info: Info) -> BundleUsed:
         for fact, value in list(result.get("facts", {}).items())[:HEADLINES]
     }
     return BundleUsed(
-        info.name, info.version, info.digest, info.title, info.limits, info.provenance.licence, measured
+        info.name,
+        info.version,
+        info.digest,
+        info.title,
+        info.limits,
+        info.provenance.licence,
+        measured,
+        bundle.runtime.name,
     )
 
 

@@ -67,14 +67,15 @@ def analyze_all(
     seed: int = 0,
     jobs: int = 1,
     timeout: float | None = TIMEOUT,
+    runtime: str = "torch",
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Analyse files and folders (searched whole) and write a report of each film, and an index of all, into `out`.
 
     A film that cannot be analysed, crashes its worker or takes longer than `timeout` seconds becomes a failure and the
-    others go on. `progress` is told (films done, films in all). `bundles`, `samples`, `seed`: see `Analyzer`. Films are
-    analysed in processes of their own, so a script that calls this keeps its calls under `if __name__ == "__main__":`.
-    Raises HilumError where a bundle cannot be loaded, a format is unknown, or `out` cannot be written.
+    others go on. `progress` is told (films done, films in all). `bundles`, `samples`, `seed`, `runtime`: see `Analyzer`.
+    Films are analysed in processes of their own, so a script that calls this keeps its calls under
+    `if __name__ == "__main__":`. Raises HilumError where a bundle cannot be loaded, a format is unknown, or `out` cannot be written.
     """
     from hilum.analysis.render import FORMATS, write_index
 
@@ -90,7 +91,7 @@ def analyze_all(
     films, missing = expand(paths, out)
     work = with_stems(films)
     threads = max(1, (os.cpu_count() or 1) // max(1, jobs))
-    make = partial(_worker, bundles, samples, seed, out, formats, threads)
+    make = partial(_worker, bundles, samples, seed, out, formats, threads, runtime)
     reports: dict[int, dict[str, Any]] = {}
     failed: dict[int, Failed] = {}
     try:
@@ -191,7 +192,13 @@ def _log(path: Path, failed: Failed) -> None:
 
 
 def _worker(
-    bundles: Sequence[str | Path] | None, samples: int, seed: int, out: Path, formats: Formats, threads: int
+    bundles: Sequence[str | Path] | None,
+    samples: int,
+    seed: int,
+    out: Path,
+    formats: Formats,
+    threads: int,
+    runtime: str,
 ) -> Callable[[Job], dict[str, Any]]:
     """What a worker process does with a film; runs in the worker."""
     import cv2
@@ -201,7 +208,8 @@ def _worker(
     cv2.setNumThreads(threads)
     from hilum.analysis.analyzer import Analyzer
 
-    analyzer = Analyzer(bundles, samples, seed, with_heatmaps=bool({"html", "png"} & set(formats)))
+    with_heatmaps = bool({"html", "png"} & set(formats))
+    analyzer = Analyzer(bundles, samples, seed, with_heatmaps, runtime)
     return partial(_analyze_one, analyzer, out, formats)
 
 

@@ -64,7 +64,7 @@ class BoxResult:
 
 @dataclass(frozen=True)
 class BundleUsed:
-    """Which bundle gave results, and what its card warns of."""
+    """Which bundle gave results, what its card warns of, and what ran it."""
 
     name: str
     version: str
@@ -73,6 +73,7 @@ class BundleUsed:
     limits: tuple[str, ...]
     licence: str
     measured: dict[str, str] = field(default_factory=dict)
+    runtime: str = "torch"
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Report:
             "seconds": round(self.seconds, 4),
             "bundles": [
                 {"name": b.name, "version": b.version, "digest": b.digest, "title": b.title, "licence": b.licence,
-                 "limits": list(b.limits)}
+                 "limits": list(b.limits), "runtime": b.runtime}
                 for b in self.bundles
             ],
             "findings": [_finding(f, files) for f in self.findings],

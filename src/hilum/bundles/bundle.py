@@ -3,10 +3,11 @@
 On disk it is a folder, or one `.hilum` file (an uncompressed zip), of
 
     bundle.json           everything but the weights, with a SHA-256 of every other file and of itself
-    weights.safetensors   tensors; floats at 16 bit, batch-norm statistics at 32
+    weights.safetensors   tensors; floats at 16 bit, batch-norm statistics at 32 (all at 32 where `precision` says so)
     card.md               for people
     recipe.yaml           the recipe that trained it
     patients.bin          32-bit hashes of the patients in training and validation, so that an evaluation can refuse them
+    model.onnx, ...       the model again, in forms for other runtimes (`export`)
 
 Never a pickle: nothing in a bundle can execute code, and a file that its `bundle.json` does not list is not read.
 """
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 
 from hilum.bundles import files
 from hilum.bundles.info import Info
+from hilum.bundles.runtimes import Runtime, TorchRuntime, start
 from hilum.errors import BundleError
 from hilum.models import Model, build
 
@@ -54,13 +56,21 @@ class Bundle(nn.Module):
         model: Model,
         patients: NDArray[np.uint32] | None = None,
         recipe: bytes | None = None,
+        exported: dict[str, bytes] | None = None,
     ) -> None:
         super().__init__()
         self.info = info
         self.model = model
         self.patients = patients if patients is not None else np.zeros(0, np.uint32)
         self.recipe = recipe
+        self.exported = exported or {}
+        self.started: Runtime | None = None
         self.eval()
+
+    @property
+    def runtime(self) -> Runtime:
+        """What runs the model: torch, unless the bundle was loaded for another."""
+        return self.started or TorchRuntime(self.model)
 
     @property
     def labels(self) -> list[str]:
@@ -72,14 +82,18 @@ class Bundle(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Prepared images (n, channels, h, w) to logits (n, labels), or (n, labels, h, w) for a segmenter."""
-        return self.model(images)
+        return self.runtime.logits(images)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Logits (..., labels) of a classifier to calibrated probabilities of the same shape."""
         scaling = self.info.calibration
         if scaling is not None:
             logits = logits * logits.new_tensor(scaling.slope) + logits.new_tensor(scaling.intercept)
-        return logits.softmax(-1) if self.info.task == "multiclass" else logits.sigmoid()
+        found = logits.softmax(-1) if self.info.task == "multiclass" else logits.sigmoid()
+        if scaling is None or scaling.half_at is None:
+            return found
+        at = found.new_tensor(scaling.half_at)
+        return torch.where(found < at, found / (2 * at), 1 - (1 - found) / (2 * (1 - at)))
 
     def trained_on(self, patients: list[str]) -> list[str]:
         """Those of `patients` (as the manifest names them) that took part in training or validation.
@@ -95,14 +109,18 @@ def patient_hash(patient: str) -> np.uint32:
     return np.frombuffer(hashlib.sha256(patient.encode()).digest()[:4], "<u4")[0]
 
 
-def load(path: str | Path) -> Bundle:
+def load(path: str | Path, runtime: str = "torch", threads: int | None = None) -> Bundle:
     """A bundle from a folder, a `.hilum` file, or the name of a built-in one; every checksum is verified first.
 
-    Raises BundleError where it is incomplete, altered, not a bundle, or made for a newer Hilum.
+    `runtime`: what runs the model, one of `runtimes.NAMES`; all but torch need that form in the bundle
+    (`export`). `threads`: of such a runtime; None takes torch's number.
+
+    Raises BundleError where it is incomplete, altered, not a bundle, made for a newer Hilum, or lacks the
+    form asked for, and MissingExtraError where the runtime is not installed.
     """
     place = files.locate(path)
     info, members = _verified(place)
-    model = build(info.model.name, **_as_tuples({**info.model.options, "outputs": len(info.labels)}))
+    model = build(info.model.name, **{**info.model.options, "outputs": len(info.labels)})
     try:
         tensors = load_tensors(members[WEIGHTS])
     except (SafetensorError, ValueError, OverflowError) as error:
@@ -117,7 +135,10 @@ def load(path: str | Path) -> Bundle:
         )
     model.load_state_dict({k: v.to(wanted[k].dtype) for k, v in tensors.items()})
     known = np.frombuffer(members.get(PATIENTS, b""), "<u4")
-    return Bundle(info, model, known, members.get(RECIPE))
+    exported = {name: members[name] for form in info.exports.values() for name in form.files}
+    bundle = Bundle(info, model, known, members.get(RECIPE), exported)
+    bundle.started = start(bundle, runtime, place, threads)
+    return bundle
 
 
 def verify(path: str | Path) -> Info:
@@ -129,13 +150,19 @@ def save(bundle: Bundle, path: str | Path) -> Path:
     """Write `bundle` to `path`: one file where the name ends in `.hilum`, else a folder. Returns the path."""
     from hilum.bundles.card import card
 
+    weights = weights_file(bundle)
+    if any(form.weights != files.digest(weights) for form in bundle.info.exports.values()):
+        raise BundleError(
+            "its exported forms were made from other weights", path=path, mend="Export it again"
+        )
     members = {
-        WEIGHTS: save_tensors({k: _half(k, v) for k, v in bundle.model.state_dict().items()}),
+        WEIGHTS: weights,
         CARD: card(bundle.info).encode(),
         PATIENTS: np.sort(bundle.patients).astype("<u4").tobytes(),
     }
     if bundle.recipe is not None:
         members[RECIPE] = bundle.recipe
+    members |= bundle.exported
     info = bundle.info.model_copy(
         update={"files": {k: files.digest(v) for k, v in members.items()}, "digest": ""}
     )
@@ -143,6 +170,13 @@ def save(bundle: Bundle, path: str | Path) -> Path:
     bundle.info = info
     members[INFO] = (json.dumps(info.model_dump(mode="json"), indent=2, allow_nan=False) + "\n").encode()
     return files.write(Path(path), members)
+
+
+def weights_file(bundle: Bundle) -> bytes:
+    """The weights of `bundle` as `save` writes them."""
+    keep = bundle.info.precision == "float32"
+    state = bundle.model.state_dict()
+    return save_tensors({k: _plain(v) if keep else _half(k, v) for k, v in state.items()})
 
 
 def _verified(place: Path) -> tuple[Info, dict[str, bytes]]:
@@ -176,6 +210,13 @@ def _verified(place: Path) -> tuple[Info, dict[str, bytes]]:
             raise BundleError(
                 f"{name} was altered: the checksum is wrong", path=place, mend="Get the bundle again"
             )
+    for kind, form in info.exports.items():
+        if form.files != files.EXPORTED[kind] or set(form.files) - set(info.files):
+            raise BundleError(f"its bundle.json lists no files for its form {kind}", path=place)
+        if form.weights != info.files[WEIGHTS]:
+            raise BundleError(
+                f"its form {kind} was made from other weights", path=place, mend="Export it again"
+            )
     return info, members
 
 
@@ -186,11 +227,10 @@ def _digest(info: Info) -> str:
 
 def _half(name: str, tensor: Tensor) -> Tensor:
     """16-bit floats, but for batch-norm statistics, whose range 16 bits cannot hold."""
-    tensor = tensor.detach().cpu().contiguous()
+    tensor = _plain(tensor)
     keep = not tensor.is_floating_point() or name.endswith(("running_mean", "running_var"))
     return tensor if keep else tensor.to(torch.float16)
 
 
-def _as_tuples(options: dict[str, object]) -> dict[str, object]:
-    """JSON has lists where models take tuples."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().contiguous()

@@ -19,8 +19,10 @@ def card(info: Info) -> str:
         _section("Limits", _bullets(info.limits)),
         _section("For which films", info.applies.note or _ages(info)),
         _section("Made from", _made_from(info)),
+        _section("Members", _members(info)),
         _section("Preparation", _preparation(info)),
         _section("Outputs", _outputs(info)),
+        _section("Also as", _exports(info)),
         *(_section(f"Measured: {name}", measured(result)) for name, result in info.metrics.items()),
     ]
     return "\n\n".join(p for p in parts if p) + "\n"
@@ -76,6 +78,9 @@ def _made_from(info: Info) -> str:
     lines += [
         f"{part}: {made.films[part]} films of {made.patients.get(part, 0)} patients" for part in made.films
     ]
+    if made.imported is not None:
+        lines += [f"Not trained by Hilum: the weights are those of {made.imported}"]
+        return _bullets([*lines, f"Made into a bundle by Hilum {made.hilum} on {made.created}"])
     lines += [
         f"Split: {made.split}, SHA-256 `{made.split_digest[:16]}`",
         f"Recipe: SHA-256 `{made.recipe_digest[:16]}`",
@@ -83,6 +88,17 @@ def _made_from(info: Info) -> str:
     lines += [f"Started from: {made.start}"] if made.start else []
     lines += [f"Made by Hilum {made.hilum} on {made.created}"]
     return _bullets(lines)
+
+
+def _members(info: Info) -> str:
+    """The bundles that an ensemble was made of."""
+    if info.model.name != "ensemble":
+        return ""
+    rows = [
+        {"member": m.get("name"), "version": m.get("version"), "SHA-256": f"`{m.get('digest', '')[:16]}`"}
+        for m in info.model.options.get("members", ())
+    ]
+    return f"The probability is the mean of the members' calibrated probabilities.\n\n{table(rows)}"
 
 
 def _preparation(info: Info) -> str:
@@ -110,6 +126,20 @@ def _outputs(info: Info) -> str:
         )
     calibrated = f"Probabilities are calibrated by {info.calibration.kind}.\n\n" if info.calibration else ""
     return calibrated + table(rows)
+
+
+def _exports(info: Info) -> str:
+    """The forms for other runtimes, and how far each is from torch."""
+    lines = []
+    for name, form in info.exports.items():
+        ranges = f", ranges from {form.calibrated_on} films" if form.calibrated_on else ""
+        tried = f"{form.tried_on} films" if form.tried_on else "noise"
+        made = ", ".join(f"{package} {number}" for package, number in form.made_with.items())
+        lines.append(
+            f"`{name}`: ONNX opset {form.opset}{ranges}; probabilities differ from torch by at most {form.drift:.2g} on"
+            f" {tried}; made with {made}"
+        )
+    return _bullets(lines)
 
 
 def measured(result: Mapping[str, Any]) -> str:

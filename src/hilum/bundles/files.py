@@ -14,7 +14,21 @@ from hilum.errors import BundleError
 
 logger = logging.getLogger(__name__)
 
-MEMBERS = ("bundle.json", "weights.safetensors", "card.md", "patients.bin", "recipe.yaml", "model.onnx")
+EXPORTED = {
+    "onnx": ("model.onnx",),
+    "openvino": ("model.xml", "model.bin"),
+    "int8": ("model.int8.xml", "model.int8.bin"),
+}
+"""The files of each exported form of a model."""
+
+MEMBERS = (
+    "bundle.json",
+    "weights.safetensors",
+    "card.md",
+    "patients.bin",
+    "recipe.yaml",
+    *(name for names in EXPORTED.values() for name in names),
+)
 LARGEST = 4 << 30  # bytes a member; a ViT-L is 1.2 GB
 ZIP_DATE = (2020, 1, 1, 0, 0, 0)  # so that the same bundle gives the same file
 
@@ -85,8 +99,8 @@ def read(place: Path) -> dict[str, bytes]:
 def write(place: Path, members: dict[str, bytes]) -> Path:
     """Write all members beside `place`, then move them there, so that a kill leaves the old bundle or the new one.
 
-    A file is replaced in one step. A folder takes two renames, between which the old bundle lies `aside`, where `locate` finds
-    it. Raises BundleError where there is no room, or where `place` holds something that is no bundle.
+    A file is replaced in one step. A folder takes two renames, between which the old bundle lies `aside`, where `locate`
+    finds it. Raises BundleError where there is no room, or where `place` holds something that is no bundle.
     """
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -142,11 +156,8 @@ def _undo(place: Path, old: Path, work: Path) -> None:
 
 def _refuse_strangers(place: Path) -> None:
     """A save replaces a bundle, or takes an empty place; a folder of anything else is not swept away."""
-    if place.is_dir():
-        taken = any(place.iterdir()) and not (place / "bundle.json").is_file()
-    else:
-        taken = place.exists()
-    if taken:
+    is_bundle = (place / "bundle.json").is_file()
+    if not is_bundle and (any(place.iterdir()) if place.is_dir() else place.exists()):
         raise BundleError(
             "something that is no bundle lies here, and would be lost", path=place, mend="Name another place"
         )

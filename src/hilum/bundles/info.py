@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from hilum.images.preparation import Preparation
 
 Task = Literal["multilabel", "multiclass", "segment"]
+Form = Literal["onnx", "openvino", "int8"]
 
 
 class Part(BaseModel):
+    """`later` names fields that came after the first bundles were written. At their default they are left out of what is
+    written, so that a bundle without them keeps its digest.
+    """
+
     model_config = ConfigDict(frozen=True, extra="forbid")
+    later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        unset = {
+            k for k in self.later if getattr(self, k) == fields[k].get_default(call_default_factory=True)
+        }
+        return {k: v for k, v in handler(self).items() if k not in unset}
+
+
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Architecture(Part):
@@ -48,11 +72,19 @@ class Label(Part):
 
 
 class Scaling(Part):
-    """Calibration: probability = sigmoid or softmax of slope * logit + intercept (Platt 1999; Guo 2017)."""
+    """Calibration: probability = sigmoid or softmax of slope * logit + intercept (Platt 1999; Guo 2017).
+
+    `half_at`, an output: the probability p so found is then stretched by two straight lines, 0 to `half_at`
+    becoming 0 to 0.5 and `half_at` to 1 becoming 0.5 to 1, as torchxrayvision does with its operating
+    points. None leaves it as it is.
+    """
+
+    later = frozenset({"half_at"})
 
     kind: str
     slope: tuple[float, ...]
     intercept: tuple[float, ...]
+    half_at: tuple[Share, ...] | None = None
 
 
 class Applies(Part):
@@ -73,7 +105,11 @@ class Applies(Part):
 
 
 class Provenance(Part):
-    """Where the weights come from."""
+    """Where the weights come from. `imported`: the checkpoint of another program that they were taken from; Hilum then knows
+    nothing of films, patients and split.
+    """
+
+    later = frozenset({"imported"})
 
     data: tuple[str, ...]
     films: dict[str, int]
@@ -85,15 +121,35 @@ class Provenance(Part):
     created: str
     licence: str
     start: str | None = None
+    imported: str | None = None
+
+
+class Export(Part):
+    """The model in a form that a runtime other than torch takes.
+
+    `weights`: SHA-256 of the weights file it was made from. `opset`: of the ONNX graph. `made_with`:
+    packages and versions. `calibrated_on`: films that an INT8 form took its ranges from. `drift`: the
+    largest change of a probability against torch, on `tried_on` films (or on noise where it is 0).
+    """
+
+    files: tuple[str, ...]
+    weights: str
+    opset: int
+    made_with: dict[str, str]
+    calibrated_on: int = 0
+    drift: float
+    tried_on: int = 0
 
 
 class Info(Part):
     """The content of `bundle.json`.
 
     `group`: the name of the set of mutually exclusive classes (multiclass), else None. `metrics`: evaluations by name,
-    as `evaluation.summary` writes them. `files`: SHA-256 of every other file. `digest`: SHA-256 of this content
-    without itself.
+    as `evaluation.summary` writes them. `precision`: of the floats in the weights file. `exports`: other forms of the
+    model, by runtime. `files`: SHA-256 of every other file. `digest`: SHA-256 of this content without itself.
     """
+
+    later = frozenset({"precision", "exports"})
 
     format: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
@@ -109,6 +165,8 @@ class Info(Part):
     provenance: Provenance
     limits: tuple[str, ...] = ()
     metrics: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    precision: Literal["float16", "float32"] = "float16"
+    exports: dict[Form, Export] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)
     digest: str = ""
 
@@ -120,6 +178,9 @@ class Info(Part):
         wide = len(self.labels)
         if self.calibration and {len(self.calibration.slope), len(self.calibration.intercept)} - {1, wide}:
             raise ValueError(f"calibration must have 1 or {wide} slopes and intercepts")
+        half_at = self.calibration.half_at if self.calibration else None
+        if half_at is not None and (len(half_at) != wide or self.task != "multilabel"):
+            raise ValueError(f"half_at must have {wide} values, and the task be multilabel")
         if (self.task == "multiclass") != (self.group is not None):
             raise ValueError("a multiclass bundle names its group, and no other does")
         return self

@@ -9,6 +9,7 @@ import typer
 
 ROWS = 20  # of the summary; the index holds all
 FORMATS = ("json", "html", "png")
+RUNTIMES = ("torch", "onnx", "openvino", "int8")
 
 
 def _formats(text: str) -> str:
@@ -16,6 +17,12 @@ def _formats(text: str) -> str:
     if not parts or set(parts) - set(FORMATS):
         raise typer.BadParameter(f"'{text}'. Choose from {', '.join(FORMATS)}, with commas between.")
     return ",".join(dict.fromkeys(parts))
+
+
+def _runtime(name: str) -> str:
+    if name not in RUNTIMES:
+        raise typer.BadParameter(f"'{name}'. Choose from {', '.join(RUNTIMES)}.")
+    return name
 
 
 def analyze(
@@ -50,6 +57,14 @@ def analyze(
     timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds a film may take before it counts as failed.")
     ] = 300.0,
+    runtime: Annotated[
+        str,
+        typer.Option(
+            callback=_runtime,
+            help="What runs the bundles: torch, or onnx, openvino or int8, for which bundles are made with"
+            " `hilum bundle export`.",
+        ),
+    ] = "torch",
 ) -> None:
     """Analyse films and write a report of each, with an index.
 
@@ -63,6 +78,8 @@ def analyze(
       hilum analyze /archive/2024 --out reports --jobs 4 --format json
 
       hilum analyze child.png --out reports --bundle findings --bundle pneumonia
+
+      hilum analyze chest.dcm --out reports --bundle findings-int8 --runtime int8
     """  # fmt: skip
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -80,6 +97,7 @@ def analyze(
             seed=seed,
             jobs=jobs,
             timeout=timeout,
+            runtime=runtime,
             progress=lambda done, total: bar.update(task, completed=done, total=total, description="Films"),
         )
     _show(summary)

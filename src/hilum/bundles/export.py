@@ -1,0 +1,228 @@
+"""A bundle for small devices: the same bundle with its model also as ONNX, OpenVINO or INT8.
+
+The weights as the bundle's file holds them are traced into one ONNX graph of a stated opset with a free
+batch size. OpenVINO reads that graph; INT8 is OpenVINO's with weights and activations rounded to 8 bit, by
+ranges taken from training films (static, nncf). The layers from embedding to logits stay in float32: their
+cost is nothing and their rounding would not be.
+
+What is made is run beside torch before it is kept: a float32 form that differs by more than `TOLERANCE` is
+refused, and the difference of an INT8 form is written into the bundle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load as load_tensors
+from torch import Tensor, nn
+
+from hilum.bundles import files
+from hilum.bundles.bundle import Bundle, load, save, weights_file
+from hilum.bundles.info import Export, Form
+from hilum.bundles.runtimes import IMAGES, OUTPUTS, ExportedRuntime, extra, first_line, opened
+from hilum.errors import BundleError, HilumError
+from hilum.images.radiograph import Radiograph
+from hilum.images.read import read
+from hilum.models import Classifier
+
+logger = logging.getLogger(__name__)
+
+OPSET = 18
+TOLERANCE = 1e-4  # of a probability, for float32 forms
+MOST = 300  # films that an INT8 form takes its ranges from
+FEWEST = 8
+TRIED = 32  # films that a form is compared on
+
+Films = Sequence[str | Path | Radiograph]
+
+
+def export(bundle: str | Path | Bundle, to: Form, out: str | Path, films: Films = ()) -> Path:
+    """Write `bundle` to `out` (a folder or a `.hilum` file) with its model also in the form `to`. Returns
+    the path.
+
+    `films`: films like those it was trained on, best of its own training part, never test films. INT8 needs
+    them, and takes at most `MOST`, evenly spread; the other forms are compared with torch on them, or on
+    noise.
+
+    Raises BundleError where the form cannot be made, cannot be written, or differs from torch,
+    MissingExtraError where a package of the extra `export` is missing.
+    """
+    if to not in get_args(Form):
+        raise BundleError(f"there is no form '{to}'", mend=f"Choose from: {', '.join(get_args(Form))}")
+    loaded = bundle if isinstance(bundle, Bundle) else load(bundle)
+    weights = weights_file(loaded)
+    model = _as_written(loaded, weights)
+    inputs = _prepared(loaded, films)
+    if to == "int8" and len(inputs) < FEWEST:
+        raise BundleError(
+            f"INT8 takes its ranges from films, and {len(inputs)} of them can be read",
+            path=loaded.info.name,
+            mend=f"Give at least {FEWEST} training films; about {MOST} is best",
+        )
+    with _quiet():
+        graph = onnx_graph(model, loaded.info.preparation.channels, loaded.info.preparation.size)
+        made = {to: graph} if to == "onnx" else _openvino(graph, inputs if to == "int8" else None)
+    members = dict(zip(files.EXPORTED[to], made.values(), strict=True))
+    drift = _drift(loaded, model, to, members, inputs)
+    if to != "int8" and drift > TOLERANCE:
+        raise BundleError(f"as {to} it gives other probabilities (by {drift:.2g})", path=loaded.info.name)
+    form = Export(
+        files=files.EXPORTED[to],
+        weights=files.digest(weights),
+        opset=OPSET,
+        made_with={p: version(p) for p in ("torch", "onnx", *(() if to == "onnx" else ("openvino", "nncf")))},
+        calibrated_on=len(inputs) if to == "int8" else 0,
+        drift=drift,
+        tried_on=min(len(inputs), TRIED),
+    )
+    info = loaded.info.model_copy(update={"exports": {**loaded.info.exports, to: form}})
+    return save(Bundle(info, model, loaded.patients, loaded.recipe, {**loaded.exported, **members}), out)
+
+
+def onnx_graph(model: nn.Module, channels: int, size: tuple[int, int]) -> bytes:
+    """The ONNX graph of a model: `images` (batch, channels, *size) to `features`, `embedding` and `logits`
+    of a classifier, or `logits` alone. Raises BundleError where it cannot be traced.
+    """
+    extra("onnx", "export")
+    outputs = OUTPUTS if isinstance(model, Classifier) else OUTPUTS[2:]
+    traced = _AllOutputs(model) if isinstance(model, Classifier) else model
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "model.onnx"
+        try:
+            torch.onnx.export(
+                traced.eval(),
+                (torch.zeros(2, channels, *size),),
+                path,
+                input_names=[IMAGES],
+                output_names=list(outputs),
+                dynamic_axes={name: {0: "batch"} for name in (IMAGES, *outputs)},
+                opset_version=OPSET,
+                dynamo=False,  # the tracer needs no further package, and its result is compared with torch anyway
+            )
+            return path.read_bytes()
+        except (RuntimeError, TypeError, ValueError, OSError, torch.onnx.errors.OnnxExporterError) as error:
+            raise BundleError(f"its model cannot be traced into ONNX ({first_line(error)})") from error
+
+
+class _AllOutputs(nn.Module):
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        features = self.model.feature_map(images)
+        embedding = self.model.pool(features)
+        return features, embedding, self.model.head(embedding)
+
+
+def _as_written(bundle: Bundle, weights: bytes) -> Any:
+    """A copy of the bundle's model with its weights rounded as their file has them."""
+    model = copy.deepcopy(bundle.model).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    wanted = model.state_dict()
+    model.load_state_dict({k: v.to(wanted[k].dtype) for k, v in load_tensors(weights).items()})
+    return model.eval()
+
+
+def _prepared(bundle: Bundle, films: Films) -> list[NDArray[np.float32]]:
+    """At most `MOST` films, evenly spread over those given, as the model takes them, each (1, channels, h,
+    w).
+    """
+    chosen = (
+        [films[i] for i in np.unique(np.linspace(0, len(films) - 1, MOST).round().astype(int))]
+        if films
+        else []
+    )
+    found = []
+    for film in chosen:
+        try:
+            found.append(bundle.prepare(film if isinstance(film, Radiograph) else read(film)).numpy())
+        except HilumError as error:
+            logger.warning("left out: %s", error)
+    return found
+
+
+def _openvino(graph: bytes, inputs: list[NDArray[np.float32]] | None) -> dict[str, bytes]:
+    """The graph as OpenVINO's two files (`xml`, `bin`), quantised by `inputs` where there are any."""
+    openvino = extra("openvino", "export")
+    model = openvino.Core().read_model(model=graph)
+    if inputs is not None:
+        nncf = extra("nncf", "export to INT8")
+        nncf.set_log_level(logging.ERROR)
+        model = nncf.quantize(
+            model,
+            nncf.Dataset(inputs),
+            subset_size=len(inputs),
+            preset=nncf.QuantizationPreset.MIXED,
+            ignored_scope=nncf.IgnoredScope(names=_head_nodes(model)),
+        )
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "model.xml"
+        try:
+            openvino.save_model(model, path, compress_to_fp16=False)
+            return {"xml": path.read_bytes(), "bin": path.with_suffix(".bin").read_bytes()}
+        except (OSError, RuntimeError) as error:
+            raise BundleError(f"the model cannot be written ({first_line(error)})", path=path) from error
+
+
+def _head_nodes(model: Any) -> list[str]:
+    """Names of the operators between embedding and logits, as OpenVINO calls them."""
+    outputs = {port.get_any_name(): port.get_node() for port in model.outputs}
+    if "embedding" not in outputs:
+        return []
+    stop = outputs["embedding"].input_value(0).get_node().get_friendly_name()
+    waiting, found = [outputs["logits"].input_value(0).get_node()], []
+    while waiting:
+        node = waiting.pop()
+        if node.get_friendly_name() == stop or node.get_friendly_name() in found:
+            continue
+        if node.get_type_name() != "Constant":
+            found.append(node.get_friendly_name())
+        waiting += [value.get_node() for value in node.input_values()]
+    return sorted(found)
+
+
+@torch.inference_mode()
+def _drift(
+    bundle: Bundle, model: Any, form: Form, members: dict[str, bytes], inputs: list[NDArray[np.float32]]
+) -> float:
+    """The largest difference of a probability between an exported form and torch."""
+    steps = bundle.info.preparation
+    chosen = (
+        [inputs[i] for i in np.unique(np.linspace(0, len(inputs) - 1, TRIED).round().astype(int))]
+        if inputs
+        else []
+    )
+    noise = np.random.default_rng(0).standard_normal((3, steps.channels, *steps.size), np.float32)
+    batches = chosen or [noise, noise[:1]]
+    head = model.head if isinstance(model, Classifier) else None
+    graph = opened(form, members, torch.get_num_threads(), bundle.info.name)
+    runtime = ExportedRuntime(form, graph, head, bundle.info.name)
+    axis = 1 if bundle.info.task == "segment" else -1
+
+    def probabilities(logits: Tensor) -> Tensor:
+        return bundle.probabilities(logits.movedim(axis, -1))
+
+    pairs = (
+        (probabilities(runtime.logits(x)), probabilities(model(x))) for x in map(torch.from_numpy, batches)
+    )
+    return max(float((ours - theirs).abs().max()) for ours, theirs in pairs)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the tracer's warnings, which the comparison with torch answers, and nncf's progress bars."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(cast(Any, io.StringIO())):
+        warnings.simplefilter("ignore")
+        yield
