@@ -97,8 +97,9 @@ def build_model(recipe: Recipe) -> Model:
         pretrained = tuple(_start(recipe, each) for each in choice.pretrained)
     else:
         pretrained = _start(recipe, choice.pretrained)
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in choice.options.items()}
-    model = build(choice.name, outputs=outputs, pretrained=pretrained, channels=steps.channels, **options)
+    model = build(
+        choice.name, outputs=outputs, pretrained=pretrained, channels=steps.channels, **choice.options
+    )
     if model.mean != steps.mean or model.std != steps.std:
         logger.info(
             "the preparation's mean and std are not those that the backbone was made for: %s, %s",
