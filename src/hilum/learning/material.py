@@ -157,6 +157,10 @@ def gather(recipe: Recipe) -> Material:
     seen = manifest.filter(pl.col("split").is_in(LEARNT))
     seen = where(seen, data.learn_from, "learn_from")
     _refuse_empty(seen)
+    if recipe.task != "segment":  # a label that is not there is said before a film is read
+        truth_of(seen, recipe.task, data.labels)
+        for name in data.auxiliary:
+            _auxiliary(seen, name)
     stored = (
         where(whole.with_split({}), data.learn_from, "learn_from") if data.split.kind == "kfold" else seen
     )
