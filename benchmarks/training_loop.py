@@ -7,7 +7,8 @@ Both loops take their films from memory (the plain one from an array, Hilum's fr
 them floats, normalise, go forward and back channels last, and step AdamW. The plain loop does nothing else; Hilum's has
 Lightning, its rates and its records about it, and with `--augment` its augmentation too. They take turns, epoch by epoch,
 in one process; the first epoch of each is for warming up, and a loop counts with the median of the others. Validation and
-checkpoints, which the plain loop has not, are left out of the first ratio and counted in the second.
+checkpoints, which the plain loop has not, are left out of the first ratio and counted in the second. `--clock cpu` counts
+processor time instead of the wall's, for a machine that does other work too (one thread, no GPU).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import copy
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +100,9 @@ class Plain:
             torch.cuda.synchronize()
 
 
-def timed(wish: Recipe, stuff: material.Material, work: Path) -> dict[str, list[float]]:
+def timed(
+    wish: Recipe, stuff: material.Material, work: Path, clock: Callable[[], float]
+) -> dict[str, list[float]]:
     """Seconds of each epoch: `hilum`, its training steps alone; `whole`, to the checkpoint; `plain`."""
     seconds: dict[str, list[float]] = {"hilum": [], "whole": [], "plain": []}
     model = build_model(wish)
@@ -107,7 +111,7 @@ def timed(wish: Recipe, stuff: material.Material, work: Path) -> dict[str, list[
 
     class Clock(phases._Diary):
         def on_train_epoch_start(self, trainer: Any, task: Any) -> None:
-            now = time.perf_counter()
+            now = clock()
             if seconds[
                 "hilum"
             ]:  # what lies between two epochs: validation, checkpoint, records; and the plain loop's turn
@@ -118,14 +122,14 @@ def timed(wish: Recipe, stuff: material.Material, work: Path) -> dict[str, list[
         def on_validation_start(self, trainer: Any, task: Any) -> None:
             if device.type == "cuda":
                 torch.cuda.synchronize()
-            self.ended = time.perf_counter()
+            self.ended = clock()
             seconds["hilum"].append(self.ended - self.began)
 
         def on_train_epoch_end(self, trainer: Any, task: Any) -> None:
             super().on_train_epoch_end(trainer, task)
-            start = time.perf_counter()
+            start = clock()
             plain.epoch()
-            seconds["plain"].append(time.perf_counter() - start)
+            seconds["plain"].append(clock() - start)
 
     diary: Any = phases._Diary
     phases._Diary = Clock  # type: ignore[misc]
@@ -145,7 +149,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--augment", action="store_true", help="with Hilum's default augmentation")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     args = parser.parse_args()
+    clock = time.perf_counter if args.clock == "wall" else time.process_time
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
@@ -153,7 +159,10 @@ def main() -> None:
         wish = recipe(work, args)
         stuff = material.gather(wish)
         films = len(stuff.train.rows) // args.batch * args.batch
-        show({name: [films / s for s in all_[1:]] for name, all_ in timed(wish, stuff, work).items()}, args)
+        show(
+            {name: [films / s for s in all_[1:]] for name, all_ in timed(wish, stuff, work, clock).items()},
+            args,
+        )
 
 
 def show(rates: dict[str, list[float]], args: argparse.Namespace) -> None:
@@ -172,7 +181,7 @@ def show(rates: dict[str, list[float]], args: argparse.Namespace) -> None:
     where = "CUDA" if torch.cuda.is_available() else f"{args.threads} threads"
     console.print(
         f"{args.backbone}, batches of {args.batch} at {args.size} px, {args.epochs - 1} epochs a loop, {where},"
-        f" {'default' if args.augment else 'no'} augmentation"
+        f" {args.clock} time, {'default' if args.augment else 'no'} augmentation"
     )
     console.print(table)
     ratio = float(np.median(rates["hilum"])) / plain

@@ -120,7 +120,7 @@ def _several(
             look()
     finally:
         for run in running:
-            run.process.terminate()  # a run that was killed goes on after its last whole epoch
+            run.process.kill()  # and no less: Lightning puts SIGTERM off to the end of the epoch
         for run in running:
             run.process.join()
 
