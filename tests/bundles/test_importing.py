@@ -14,9 +14,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typer.testing import CliRunner
 
 from hilum.bundles import load, save, verify
 from hilum.bundles.importing import import_weights, variants
+from hilum.cli import app
 from hilum.errors import BundleError
 from hilum.findings import NIH14
 from hilum.images.preparation import Preparation
@@ -259,6 +261,26 @@ def test_the_card_says_whose_it_is(tmp_path, chexnet):
     assert "Split" not in card
     assert info.precision == "float32"
     assert verify(save(load(place), tmp_path / "again")).digest == info.digest
+
+
+def test_the_command_asks_for_the_licence(tmp_path, chexnet):
+    torch.save(chexnet.state_dict(), tmp_path / "weights.pt")
+    words = [
+        "bundle",
+        "import",
+        str(tmp_path / "weights.pt"),
+        "--as",
+        "chexnet",
+        "--out",
+        str(tmp_path / "c"),
+    ]
+    assert CliRunner().invoke(app, words, input="").exit_code == 1
+    assert not (tmp_path / "c").exists()
+    result = CliRunner().invoke(app, words, input="CC0\n")
+    assert result.exit_code == 0, result.output
+    assert "14 outputs (Atelectasis, " in result.output
+    assert verify(tmp_path / "c").provenance.licence == "CC0"
+    assert CliRunner().invoke(app, [*words[:4], "monai", *words[5:]]).exit_code == 2
 
 
 def test_names_are_mapped_and_strangers_kept(tmp_path, theirs):

@@ -1,9 +1,9 @@
 """A bundle for small devices: the same bundle with its model also as ONNX, OpenVINO or INT8.
 
-The weights as the bundle's file holds them are traced into one ONNX graph of a stated opset with a free
-batch size. OpenVINO reads that graph; INT8 is OpenVINO's with weights and activations rounded to 8 bit, by
-ranges taken from training films (static, nncf). The layers from embedding to logits stay in float32: their
-cost is nothing and their rounding would not be.
+The weights as the bundle's file holds them are traced into one ONNX graph of a stated opset with a free batch size.
+OpenVINO reads that graph; INT8 is OpenVINO's with weights and activations rounded to 8 bit, by ranges taken from training
+films (static, nncf). The first convolutions stay in float32, and the layers from embedding to logits: there rounding does
+most harm, and they cost next to nothing.
 
 What is made is run beside torch before it is kept: a float32 form that differs by more than `TOLERANCE` is
 refused, and the difference of an INT8 form is written into the bundle.
@@ -44,6 +44,7 @@ TOLERANCE = 1e-4  # of a probability, for float32 forms
 MOST = 300  # films that an INT8 form takes its ranges from
 FEWEST = 8
 TRIED = 32  # films that a form is compared on
+FIRST = 3  # convolutions that INT8 leaves in float32: they hold most of its error, and no time is lost (docs/decisions.md)
 
 Films = Sequence[str | Path | Radiograph]
 
@@ -165,7 +166,7 @@ def _openvino(graph: bytes, inputs: list[NDArray[np.float32]] | None) -> dict[st
             nncf.Dataset(inputs),
             subset_size=len(inputs),
             preset=nncf.QuantizationPreset.MIXED,
-            ignored_scope=nncf.IgnoredScope(names=_head_nodes(model)),
+            ignored_scope=nncf.IgnoredScope(names=[*_first_convolutions(model), *_head_nodes(model)]),
         )
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "model.xml"
@@ -174,6 +175,21 @@ def _openvino(graph: bytes, inputs: list[NDArray[np.float32]] | None) -> dict[st
             return {"xml": path.read_bytes(), "bin": path.with_suffix(".bin").read_bytes()}
         except (OSError, RuntimeError) as error:
             raise BundleError(f"the model cannot be written ({first_line(error)})", path=path) from error
+
+
+def _first_convolutions(model: Any) -> list[str]:
+    """Names of the convolutions with fewer than `FIRST` others before them, on every way from the images."""
+    depths: dict[str, int] = {}
+    found = []
+    for node in model.get_ordered_ops():  # inputs before what they feed
+        before = max(
+            (depths[value.get_node().get_friendly_name()] for value in node.input_values()), default=0
+        )
+        convolves = node.get_type_name() in ("Convolution", "GroupConvolution")
+        depths[node.get_friendly_name()] = before + convolves
+        if convolves and before < FIRST:
+            found.append(node.get_friendly_name())
+    return found
 
 
 def _head_nodes(model: Any) -> list[str]:
