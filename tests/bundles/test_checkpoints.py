@@ -187,7 +187,11 @@ def test_a_flipped_byte_gives_tensors_or_a_clear_error(tmp_path_factory, data):
         assert read_tensors(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"text", pickle.dumps({"w": 1}), b"PK\x03\x04", os.urandom(64)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"text", pickle.dumps({"w": 1}), b"PK\x03\x04", bytes(range(190, 254))],
+    ids=["empty", "text", "a pickle", "a zip's beginning", "noise"],
+)
 def test_what_is_no_checkpoint_is_refused(tmp_path, content):
     (tmp_path / "x.pt").write_bytes(content)
     with pytest.raises(BundleError, match="no tensors can be read"):

@@ -75,7 +75,8 @@ def analyze_all(
     A film that cannot be analysed, crashes its worker or takes longer than `timeout` seconds becomes a failure and the
     others go on. `progress` is told (films done, films in all). `bundles`, `samples`, `seed`, `runtime`: see `Analyzer`.
     Films are analysed in processes of their own, so a script that calls this keeps its calls under
-    `if __name__ == "__main__":`. Raises HilumError where a bundle cannot be loaded, a format is unknown, or `out` cannot be written.
+    `if __name__ == "__main__":`. Raises HilumError where a bundle cannot be loaded, a format is unknown, or `out` cannot be
+    written.
     """
     from hilum.analysis.render import FORMATS, write_index
 
