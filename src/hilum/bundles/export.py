@@ -160,7 +160,9 @@ def _openvino(graph: bytes, inputs: list[NDArray[np.float32]] | None) -> dict[st
     model = openvino.Core().read_model(model=graph)
     if inputs is not None:
         nncf = extra("nncf", "export to INT8")
-        nncf.set_log_level(logging.ERROR)
+        logging.getLogger("nncf").setLevel(
+            logging.ERROR
+        )  # its own function would silence every handler of the process
         model = nncf.quantize(
             model,
             nncf.Dataset(inputs),
