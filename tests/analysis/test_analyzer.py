@@ -179,7 +179,7 @@ def builtins(tmp_path, monkeypatch):
         save(bundle, tmp_path / bundle.info.name)
     monkeypatch.setattr(analyzer_module, "builtin_names", lambda: sorted(p.name for p in tmp_path.iterdir()))
     real = analyzer_module.load
-    monkeypatch.setattr(analyzer_module, "load", lambda name: real(tmp_path / name))
+    monkeypatch.setattr(analyzer_module, "load", lambda name, *_: real(tmp_path / name))
     analyzer_module._builtin.cache_clear()
     yield
     analyzer_module._builtin.cache_clear()
@@ -206,7 +206,7 @@ def test_asked_for_by_name_it_runs_on_everyone_and_says_so(film, age, warned):
 
 def test_the_builtin_lungs_run_beside_named_bundles_unless_one_segments(film, monkeypatch):
     monkeypatch.setattr(analyzer_module, "builtin_names", lambda: ["lungs"])
-    monkeypatch.setattr(analyzer_module, "load", lambda name: dark_lungs_bundle(name))
+    monkeypatch.setattr(analyzer_module, "load", lambda name, *_: dark_lungs_bundle(name))
     beside = Analyzer([bright_bundle()]).analyze(film)
     assert [b.name for b in beside.bundles] == ["lungs", bright_bundle().info.name]
     assert beside.lungs is not None
