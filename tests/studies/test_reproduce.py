@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import sklearn.metrics as sklearn
 
 from hilum.errors import DataError
 from hilum.learning import run as running
@@ -16,7 +17,7 @@ from hilum.studies import cost
 from hilum.studies.jobs import Request
 from hilum.studies.reproduce import reproduce
 from hilum.studies.results import aligned, collect, read
-from hilum.studies.study import Study
+from hilum.studies.study import Study, Variant
 from tests.learning.conftest import content
 
 TINY = {"name": "backbone_head", "options": {"name": "mobilenetv3_small_050", "hidden": 8, "dropout": 0.3}}
@@ -72,6 +73,10 @@ def exclusive(films: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Re
 
 def table(found: dict[str, Any], title: str) -> list[dict[str, Any]]:
     return next(t["rows"] for t in found["tables"] if t["title"].startswith(title))
+
+
+def without_time(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if not key.startswith("ms ")}
 
 
 def test_the_tables_are_those_of_the_predictions(exclusive: tuple[Request, dict[str, Any]]):
@@ -133,7 +138,8 @@ def test_a_second_call_does_nothing_again(
         for p in request.place.rglob(f"runs/**/{kind}")
     ]
     before = {p: p.stat().st_mtime_ns for p in kept}
-    assert len(before) == 4 + 4 * 3  # a bundle a run; validation, held-out films and the list
+    # A bundle a run; validation, held-out films and the list. Of an arm's first run also the exported bundle and its forms.
+    assert len(before) == 4 + 4 * 3 + 2 + 2 * 2
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("trained again")
@@ -142,8 +148,58 @@ def test_a_second_call_does_nothing_again(
     again = json.loads(
         reproduce(request, "hilum reproduce toy", device="cpu").with_suffix(".json").read_text()
     )
-    assert again["tables"] == found["tables"]
+    for before_, after in zip(found["tables"], again["tables"], strict=True):
+        assert [without_time(r) for r in after["rows"]] == [without_time(r) for r in before_["rows"]]
     assert {p: p.stat().st_mtime_ns for p in kept} == before
+
+
+def test_every_form_is_measured_on_the_films_that_torch_is_measured_on(
+    exclusive: tuple[Request, dict[str, Any]],
+):
+    request, found = exclusive
+    rows = {(r["arm"], r["form"]): r for r in table(found, "On a small device")}
+    assert set(rows) == {(arm, form) for arm in ("Plain", "Hidden") for form in ("torch", "onnx", "int8")}
+    assert all(float(r["ms a film, one core"]) > 0 for r in rows.values())
+    assert rows["Plain", "torch"]["macro AUC lost"] is None
+    assert rows["Plain", "onnx"]["accuracy lost"]["value"] == 0
+    job = request.jobs()[0]
+    torch, int8 = (read(job.folder / name / "predictions.parquet") for name in ("test", "test-int8"))
+    assert torch.films.tolist() == int8.films.tolist()
+    lost = float(torch.right.mean()) - float(int8.right.mean())
+    assert rows["Plain", "int8"]["accuracy lost"]["value"] == pytest.approx(lost)
+
+
+def test_the_mean_of_the_models_stands_beside_one_of_them(exclusive: tuple[Request, dict[str, Any]]):
+    request, found = exclusive
+    rows = {(r["arm"], r["model"]): r for r in table(found, "One model or the mean")}
+    jobs = [job for job in request.jobs() if job.arm == "hidden"]
+    members = [read(job.folder / "list" / "predictions.parquet") for job in jobs]
+    truth = members[0].truth.argmax(1)
+    mean = np.mean([m.probability for m in members], axis=0)
+    one, many = rows["Hidden", "one model"], rows["Hidden", "mean of 2"]
+    expected = np.mean([sklearn.log_loss(truth, m.probability, labels=[0, 1]) for m in members])
+    assert one["log loss"]["value"] == pytest.approx(expected)
+    assert many["log loss"]["value"] == pytest.approx(sklearn.log_loss(truth, mean, labels=[0, 1]))
+    assert many["accuracy"]["value"] == pytest.approx((mean.argmax(1) == truth).mean())
+    # By Jensen's inequality the mean of the models never has the higher log loss.
+    assert many["gain"]["value"] == pytest.approx(one["log loss"]["value"] - many["log loss"]["value"])
+    assert many["gain"]["value"] >= 0
+    deviation = np.std([m.probability[:, 0] for m in members], axis=0, ddof=1)  # of two classes both the same
+    assert many["flagged"]["value"] == pytest.approx((deviation > 0.1).mean())
+
+
+def test_an_arm_that_leaks_on_purpose_is_measured_on_its_own_test_part(films: Path, tmp_path: Path):
+    toy = study(films, "multilabel", uncertainty=None)
+    leaky = {"kind": "leaky_holdout", "validation": 0.2, "test": 0.25}
+    arm = {"title": "Leaky", "changes": {"data.split": leaky}}
+    variant = toy.variants["published"].model_dump() | {"arms": {"leaky": arm}, "reference": "leaky"}
+    toy = toy.model_copy(update={"variants": {"published": Variant.model_validate(variant)}})
+    path = reproduce(request_of(toy, films, tmp_path, folds=(0,)), "hilum reproduce toy", device="cpu")
+    found = json.loads(path.with_suffix(".json").read_text())
+    assert found["failed_runs"] == []
+    parts = pl.read_parquet(tmp_path / "published/runs/leaky/0/manifest.parquet")["split"]
+    assert found["held_out_films"] == (parts == "test").sum()
+    assert "LEAKY" in (tmp_path / "published/runs/leaky/0/test/evaluation.md").read_text()
 
 
 def test_findings_with_dropout_and_a_run_that_fails(films: Path, tmp_path: Path):

@@ -9,9 +9,9 @@ from pathlib import Path
 from hilum.errors import DataError, HilumError, RecipeError
 from hilum.learning import many
 from hilum.learning.material import manifest_of
-from hilum.studies import dropout, figures, report, tables
+from hilum.studies import devices, dropout, ensembles, figures, report, tables
 from hilum.studies.jobs import Job, Request, by_arm
-from hilum.studies.results import ArmResult, collect, listed_films, test_job
+from hilum.studies.results import ArmResult, collect, listed_films, measure_job
 from hilum.studies.tables import Table
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def _test(request: Request, done: Sequence[Job], faults: list[str]) -> list[Job]
     measured, films = [], listed_films(request.study, done[0])
     for job in done:
         try:
-            test_job(request.study, job, films)
+            measure_job(request.study, job, films)
             measured.append(job)
         except HilumError as error:
             faults.append(f"{job.arm}, fold {job.fold}, testing: {error}")
@@ -76,6 +76,9 @@ def _content(
     place = request.place / "figures"
     found = tables.all_tables(study, variant, results)
     drawn = figures.draw(study, variant, results, place)
+    averaged = ensembles.table(variant, results)
+    if averaged is not None:
+        found.append(averaged)
     if study.uncertainty is not None:
         rows = []
         for result in results:
@@ -89,8 +92,11 @@ def _content(
             found.append(
                 Table(f"Monte Carlo dropout, {study.uncertainty.passes} passes", rows, dropout.NOTES)
             )
+    small, unfit = devices.small_devices(study, variant, results)
+    if small is not None:
+        found.append(small)
     verdicts = tables.verdicts(study, variant, results)
     printed = tables.printed_verdicts(variant)
     if printed:
         verdicts.append(("The paper's own fold accuracies, tested again", printed))
-    return report.Content(tuple(found), tuple(verdicts), tuple(drawn), faults, missing)
+    return report.Content(tuple(found), tuple(verdicts), tuple(drawn), (*faults, *unfit), missing)

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from hilum.bundles import verify
+from hilum.bundles import load, verify
 from hilum.datasets.manifest import Manifest
 from hilum.errors import EvaluationError
 from hilum.learning.evaluate import evaluate
@@ -53,7 +53,7 @@ class ArmResult:
     Attributes
     ----------
     folds: predictions on each fold's held-out films.
-    list: on the published test list, the mean probability of the fold models; None without such a list.
+    members: predictions of each fold's model on the published test list; empty without such a list.
     seconds: an epoch's, the median over all phases and folds.
     test_over_train: films held out over films trained on, in the first fold.
     """
@@ -61,9 +61,14 @@ class ArmResult:
     arm: str
     jobs: tuple[Job, ...]
     folds: tuple[Predictions, ...]
-    list: Predictions | None
+    members: tuple[Predictions, ...]
     seconds: float
     test_over_train: float
+
+    @property
+    def list(self) -> Predictions | None:
+        """On the published test list, the mean probability of the fold models; None without such a list."""
+        return _mean(self.members) if self.members else None
 
     @property
     def pooled(self) -> Predictions:
@@ -79,20 +84,28 @@ class ArmResult:
         return rows_of(joined, np.sort(first))
 
 
-def test_job(study: Study, job: Job, films: Manifest | None) -> None:
+def measure_job(study: Study, job: Job, films: Manifest | None) -> None:
     """Measure a finished run on its held-out films, and on the published list; what was measured before is kept."""
     bundle = job.folder / "bundle"
-    wanted = [(HELD_OUT, Manifest.load(job.folder / "manifest.parquet").filter(split="test"))]
-    wanted += [] if films is None else [(LIST, films)]
-    digest = verify(bundle).digest
-    for name, manifest in wanted:
-        done = job.folder / name / "evaluation.json"
-        if done.is_file() and json.loads(done.read_text())["bundle"] == digest:
-            continue
-        logger.info("%s, fold %d: measuring on %d films", job.arm, job.fold, len(manifest))
-        evaluate(
-            bundle, manifest, job.folder / name, name=f"{study.name}, {job.arm}, fold {job.fold}: {name}"
-        )
+    measure_bundle(study, job, bundle, HELD_OUT)
+    if films is not None:
+        measure_bundle(study, job, bundle, LIST, films)
+
+
+def measure_bundle(
+    study: Study, job: Job, bundle: Path, name: str, films: Manifest | None = None, runtime: str = "torch"
+) -> Path:
+    """Measure `bundle` on `films`, or else on those that the run held out, into the folder `name` of the run; what
+    was measured before is kept. Returns the path of the predictions.
+    """
+    place = job.folder / name
+    done = place / "evaluation.json"
+    if not (done.is_file() and json.loads(done.read_text())["bundle"] == verify(bundle).digest):
+        whole = Manifest.load(job.folder / "manifest.parquet") if films is None else films
+        logger.info("%s, fold %d: measuring (%s)", job.arm, job.fold, name)
+        title = f"{study.name}, {job.arm}, fold {job.fold}: {name}"
+        evaluate(load(bundle, runtime), whole, place, split="test" if films is None else None, name=title)
+    return place / "predictions.parquet"
 
 
 def listed_films(study: Study, job: Job) -> Manifest | None:
@@ -110,7 +123,7 @@ def collect(arm: str, jobs: Sequence[Job]) -> ArmResult:
         arm,
         tuple(jobs),
         tuple(folds),
-        _mean([read(path) for path in lists]) if all(path.is_file() for path in lists) else None,
+        _same_films([read(path) for path in lists if path.is_file()]),
         float(np.median(np.concatenate([_seconds(job.folder) for job in jobs]))),
         _ratio(jobs[0].folder),
     )
@@ -145,12 +158,16 @@ def aligned(results: Sequence[Predictions]) -> list[Predictions]:
     return out
 
 
-def _mean(members: list[Predictions]) -> Predictions:
-    first = members[0]
-    if any(not np.array_equal(first.films, other.films) for other in members[1:]):
+def _same_films(members: Sequence[Predictions]) -> tuple[Predictions, ...]:
+    if any(not np.array_equal(members[0].films, other.films) for other in members[1:]):
         raise EvaluationError(
             "the folds of an arm were measured on different films", mend="Measure them again"
         )
+    return tuple(members)
+
+
+def _mean(members: Sequence[Predictions]) -> Predictions:
+    first = members[0]
     probability = np.mean([member.probability for member in members], axis=0)
     return Predictions(first.labels, first.films, first.patients, first.truth, probability)
 
