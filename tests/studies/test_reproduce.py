@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import sklearn.metrics as sklearn
 
 from hilum.errors import DataError
 from hilum.learning import run as running
-from hilum.studies import cost
+from hilum.studies import cost, results
 from hilum.studies.jobs import Request
 from hilum.studies.reproduce import reproduce
 from hilum.studies.results import aligned, collect, read
@@ -197,9 +199,9 @@ def test_an_arm_that_leaks_on_purpose_is_measured_on_its_own_test_part(films: Pa
     path = reproduce(request_of(toy, films, tmp_path, folds=(0,)), "hilum reproduce toy", device="cpu")
     found = json.loads(path.with_suffix(".json").read_text())
     assert found["failed_runs"] == []
-    parts = pl.read_parquet(tmp_path / "published/runs/leaky/0/manifest.parquet")["split"]
+    parts = pl.read_parquet(tmp_path / "published/runs/leaky/1/manifest.parquet")["split"]
     assert found["held_out_films"] == (parts == "test").sum()
-    assert "LEAKY" in (tmp_path / "published/runs/leaky/0/test/evaluation.md").read_text()
+    assert "LEAKY" in (tmp_path / "published/runs/leaky/1/test/evaluation.md").read_text()
 
 
 def test_findings_with_dropout_and_a_run_that_fails(films: Path, tmp_path: Path):
@@ -246,3 +248,26 @@ def test_a_dry_run_measures_a_step_and_trains_nothing(films: Path, tmp_path: Pat
     assert all(c.step > 0 and c.seconds > 0 for c in costs)
     assert cost.store_megabytes(request.jobs()) == pytest.approx(36 * 32 * 32 / 1e6)
     assert not (tmp_path / "published").exists()
+
+
+@pytest.mark.parametrize("cut", ['{"bundle": "ab', "", "[]"])
+def test_a_mark_that_was_cut_short_is_no_mark(
+    exclusive: tuple[Request, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: str
+):
+    request, _ = exclusive
+    job = request.jobs()[0]
+    shutil.copytree(job.folder, tmp_path / "run")
+    job = dataclasses.replace(job, folder=tmp_path / "run")
+    asked: list[str] = []
+    monkeypatch.setattr(results, "evaluate", lambda *_, name, **__: asked.append(name))
+    results.measure_bundle(request.study, job, job.folder / "bundle", "test")
+    assert asked == []
+    (job.folder / "test" / "evaluation.json").write_text(cut)
+    results.measure_bundle(request.study, job, job.folder / "bundle", "test")
+    assert asked == ["toy, plain, fold 1: test"]
+
+
+def test_folds_count_from_one_wherever_they_are_named(exclusive: tuple[Request, dict[str, Any]]):
+    request, found = exclusive
+    assert found["folds"] == [1, 2]
+    assert [job.folder.name for job in request.jobs()] == ["1", "2", "1", "2"]

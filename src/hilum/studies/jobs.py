@@ -13,12 +13,16 @@ from hilum.studies.study import Study
 
 @dataclass(frozen=True)
 class Job:
-    """One run: an arm on a fold, in `folder`."""
+    """One run: an arm on a fold, in `folder`. `fold` counts from 0, as recipes do; `number` from 1, as all else does."""
 
     arm: str
     fold: int
     recipe: Recipe
     folder: Path
+
+    @property
+    def number(self) -> int:
+        return self.fold + 1
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Request:
         for arm in arms:
             for fold in self.folds or variant.folds:
                 recipe = self.study.arm_recipe(self.variant, arm, fold, (*common, *self.changes))
-                made.append(Job(arm, fold, recipe, self.place / "runs" / arm / str(fold)))
+                made.append(Job(arm, fold, recipe, self.place / "runs" / arm / str(fold + 1)))
         return made
 
 

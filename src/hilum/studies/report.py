@@ -66,7 +66,7 @@ def _facts(request: Request, results: Sequence[ArmResult], command: str) -> dict
         "machine": f"{_machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "hilum": __version__,
         "seeds": sorted({job.recipe.seed for job in jobs}),
-        "folds": sorted({job.fold for job in jobs}),
+        "folds": sorted({job.number for job in jobs}),
         "data": sorted({f"{source.source}" for job in jobs for source in job.recipe.data.sources}),
         "held_out_films": films,
     }
@@ -86,7 +86,7 @@ def _markdown(request: Request, facts: dict[str, Any], content: Content) -> str:
         f"**{RESEARCH_USE}**",
         f"    {facts['command']}",
         f"Made {facts['made']} on {facts['machine']}; data: {', '.join(facts['data'])}; seeds"
-        f" {', '.join(map(str, facts['seeds']))}; folds {', '.join(str(f + 1) for f in facts['folds'])}.",
+        f" {', '.join(map(str, facts['seeds']))}; folds {', '.join(map(str, facts['folds']))}.",
     ]
     if facts["held_out_films"] < SMALL:
         lines.append(

@@ -29,7 +29,7 @@ def reproduce(request: Request, command: str, device: str = "auto", at_once: int
     )
     done = [job for job, outcome in zip(jobs, outcomes, strict=True) if outcome.bundle is not None]
     faults = [
-        f"{job.arm}, fold {job.fold}: {o.fault}" for job, o in zip(jobs, outcomes, strict=True) if o.fault
+        f"{job.arm}, fold {job.number}: {o.fault}" for job, o in zip(jobs, outcomes, strict=True) if o.fault
     ]
     if not done:
         raise RecipeError(f"no run of the study ended; the first fault: {faults[0]}")
@@ -63,7 +63,7 @@ def _test(request: Request, done: Sequence[Job], faults: list[str]) -> list[Job]
             measure_job(request.study, job, films)
             measured.append(job)
         except HilumError as error:
-            faults.append(f"{job.arm}, fold {job.fold}, testing: {error}")
+            faults.append(f"{job.arm}, fold {job.number}, testing: {error}")
     if not measured:
         raise RecipeError(f"no run could be tested; the first fault: {faults[0]}")
     return measured

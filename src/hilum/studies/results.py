@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -99,13 +100,22 @@ def measure_bundle(
     was measured before is kept. Returns the path of the predictions.
     """
     place = job.folder / name
-    done = place / "evaluation.json"
-    if not (done.is_file() and json.loads(done.read_text())["bundle"] == verify(bundle).digest):
+    found = place / "predictions.parquet"
+    if not (found.is_file() and mark(place).get("bundle") == verify(bundle).digest):
         whole = Manifest.load(job.folder / "manifest.parquet") if films is None else films
-        logger.info("%s, fold %d: measuring (%s)", job.arm, job.fold, name)
-        title = f"{study.name}, {job.arm}, fold {job.fold}: {name}"
+        logger.info("%s, fold %d: measuring (%s)", job.arm, job.number, name)
+        title = f"{study.name}, {job.arm}, fold {job.number}: {name}"
         evaluate(load(bundle, runtime), whole, place, split="test" if films is None else None, name=title)
-    return place / "predictions.parquet"
+    return found
+
+
+def mark(place: Path) -> dict[str, Any]:
+    """What `evaluate` wrote of its own in `place`; empty where it did not end, or where the mark was cut short."""
+    try:
+        found = json.loads((place / "evaluation.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def listed_films(study: Study, job: Job) -> Manifest | None:
