@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from matplotlib.figure import Figure
+from polars.exceptions import ComputeError
 from sklearn.metrics import roc_auc_score
 
 from hilum.bundles import Bundle, load, save, verify
 from hilum.bundles.bundle import patient_hash
-from hilum.bundles.info import Label, Scaling
+from hilum.bundles.info import Cut, Label, Scaling
 from hilum.datasets.manifest import Manifest
 from hilum.errors import HilumError, ManifestError, ReadError, SplitError
+from hilum.evaluation import reliability
 from hilum.images.read import read
 from hilum.learning.evaluate import evaluate
+from hilum.learning.writing import WriteError
 from tests.bundles_for_tests import classifier_bundle, dark_lungs_bundle, unet_bundle
 
 
@@ -121,8 +127,7 @@ def test_films_that_cannot_be_read_are_named_and_the_others_measured(
     assert result["note"].startswith("10 films of 6 patients")
     assert "2 films could not be read" in result["note"]
     assert len(result["unreadable"]) == 2
-    assert "cut.png" in result["unreadable"][0]
-    assert "gone.png" in result["unreadable"][1]
+    assert [fault.split(":")[0] for fault in result["unreadable"]] == ["test-38", "test-40"]
 
 
 @pytest.mark.parametrize("task", ["classify", "segment"])
@@ -229,3 +234,136 @@ def test_a_bundle_in_memory_cannot_be_recorded_in(bundle: Bundle, tested: Manife
 
 def test_a_unet_runs_through_the_door(tested: Manifest, tmp_path: Path):
     assert "12 films" in evaluate(unet_bundle(), tested, tmp_path / "out")["note"]
+
+
+def test_a_bundle_that_records_faults_tells_no_path_of_this_machine(
+    bundle: Bundle, films: Path, tested: Manifest, tmp_path: Path
+):
+    place = save(bundle, tmp_path / "toy")
+    evaluate(place, broken(films, tested, tmp_path), tmp_path / "out", name="phantoms", record=True)
+    assert len(verify(place).metrics["phantoms"]["unreadable"]) == 2
+    for written in (place / "bundle.json", place / "card.md", tmp_path / "out" / "evaluation.json"):
+        assert "test-40" in written.read_text()
+        assert str(tmp_path) not in written.read_text()
+
+
+@pytest.mark.parametrize(
+    "name", ["predictions.parquet", "metrics.json", "reliability.png", "evaluation.md", "evaluation.json"]
+)
+def test_a_disk_that_fills_names_the_file_and_leaves_nothing_that_is_taken_for_whole(
+    name: str, bundle: Bundle, tested: Manifest, tmp_path: Path
+):
+    """`evaluation.json` says that all is there: the one of an earlier evaluation is gone before the first is written."""
+    out = tmp_path / "out"
+    evaluate(bundle, tested, out)
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    write, parquet, savefig = Path.write_text, pl.DataFrame.write_parquet, Figure.savefig
+
+    def full(path: Any, fault: Exception) -> None:
+        if name in str(path):
+            Path(path).write_bytes(b"half")
+            raise fault
+
+    def text(path: Path, content: str, *given: Any, **options: Any) -> int:
+        full(path, OSError(errno.ENOSPC, "No space left on device"))
+        return write(path, content, *given, **options)
+
+    def table(frame: pl.DataFrame, path: Path, **options: Any) -> None:
+        full(path, ComputeError("parquet: underlying IO error: No space left on device (os error 28)"))
+        parquet(frame, path, **options)
+
+    def figure(drawn: Figure, path: Path, *given: Any, **options: Any) -> None:
+        full(path, OSError(errno.ENOSPC, "No space left on device"))
+        savefig(drawn, path, *given, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "write_text", text)
+        patch.setattr(pl.DataFrame, "write_parquet", table)
+        patch.setattr(Figure, "savefig", figure)
+        with pytest.raises(WriteError, match="No space left") as caught:
+            evaluate(bundle, tested, out)
+    assert caught.value.path == out / name
+    left = {p.name: p.read_bytes() for p in out.iterdir()}
+    assert set(left) == set(before) - {"evaluation.json"}
+    if not name.endswith(".png"):
+        assert left.get(name) == (None if name == "evaluation.json" else before[name])
+    evaluate(bundle, tested, out)
+    assert set(before) == {p.name for p in out.iterdir()}
+
+
+@pytest.mark.parametrize("task", ["classify", "segment"])
+def test_each_film_of_unknown_patient_counts_as_one_patient(
+    task: str, bundle: Bundle, tested: Manifest, tmp_path: Path
+):
+    chosen = bundle if task == "classify" else dark_lungs_bundle()
+    first = pl.int_range(pl.len()) < 4  # two patients, two films each
+    table = tested.table.with_columns(patient=pl.when(~first).then("patient"))
+    unnamed = Manifest(table, root=tested.root)
+    assert "12 films of 8 patients" in evaluate(chosen, unnamed, tmp_path / "out")["note"]
+    chosen.patients = np.array([patient_hash(f"film:{tested.image_ids[1]}")], np.uint32)
+    with pytest.raises(SplitError, match=f"1 of these 12 films .* film:{tested.image_ids[1]}"):
+        evaluate(chosen, unnamed, tmp_path / "out")
+
+
+def test_calibration_errors_before_and_after(bundle: Bundle, tested: Manifest, tmp_path: Path):
+    result = evaluate(bundle, tested, tmp_path / "out")
+    predictions = pl.read_parquet(tmp_path / "out" / "predictions.parquet")
+    raw = 1 / (1 + np.exp(-predictions["logit:Mass"].to_numpy().astype(np.float64)))
+    expected = reliability.expected_calibration_error(predictions["truth:Mass"].to_numpy(), raw)
+    row = next(r for r in result["tables"]["per output"] if r["output"] == "Mass")
+    assert row["ECE uncalibrated"]["value"] == pytest.approx(float(expected[0]), abs=1e-6)
+    assert row["ECE uncalibrated"]["value"] != row["ECE"]["value"]
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["labels"][1]["ece_uncalibrated"]["value"] == row["ECE uncalibrated"]["value"]
+    assert "ECE uncalibrated" in (tmp_path / "out" / "evaluation.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "scaling", [None, Scaling(kind="none", slope=(1.0, 1.0, 1.0), intercept=(0.0, 0.0, 0.0))], ids=str
+)
+def test_no_calibration_no_error_before_it(
+    scaling: Scaling | None, bundle: Bundle, tested: Manifest, tmp_path: Path
+):
+    bundle.info = bundle.info.model_copy(update={"calibration": scaling})
+    result = evaluate(bundle, tested, tmp_path / "out")
+    assert "ECE" in result["tables"]["per output"][0]
+    assert "uncalibrated" not in (tmp_path / "out" / "metrics.json").read_text() + json.dumps(result)
+
+
+def test_a_segmenters_subgroups(tested: Manifest, tmp_path: Path):
+    """Means over the patients of each subgroup, as for all of them; a pair only where it has patients enough."""
+    table = tested.table.with_columns(
+        age=pl.when(pl.col("sex") == "F").then(pl.col("age")),
+        collection=pl.Series(["north"] * 10 + ["south"] * 2),
+    )
+    result = evaluate(dark_lungs_bundle(), Manifest(table, root=tested.root), tmp_path / "out")
+    rows = {(r["attribute"], r["value"]): r for r in result["tables"]["subgroups"]}
+    singles = {key for key in rows if "&" not in key[0]}
+    assert {attribute for attribute, _ in singles} == {"sex", "view", "age", "collection"}
+    films = pl.read_csv(tmp_path / "out" / "films.csv").join(
+        table.select("image_id", "sex", "view"), on="image_id"
+    )
+    for sex in ("F", "M"):
+        mean = films.filter(sex=sex).group_by("patient").agg(pl.col("dice").mean())["dice"].mean()
+        assert rows["sex", sex]["dice"]["value"] == pytest.approx(mean)
+        assert rows["sex", sex]["films"] == films.filter(sex=sex).height
+    assert rows["collection", "south"]["patients"] == 1
+    assert rows["collection", "south"]["dice"]["low"] is None  # one patient says nothing of others
+    assert all(r["patients"] >= 5 for key, r in rows.items() if "&" in key[0])
+    kept = json.loads((tmp_path / "out" / "metrics.json").read_text())["subgroups"]
+    assert len(kept) > len(rows)
+    assert "distances in pixels of the film." in result["note"]
+
+
+def test_a_segmenters_own_threshold_is_honoured(tested: Manifest, tmp_path: Path):
+    """A greater threshold finds less; a label without one is cut at one half."""
+    found = {}
+    for cut in (None, 0.5, 0.97):
+        chosen = dark_lungs_bundle()
+        label = Label(name="Lung", threshold=None if cut is None else Cut(value=cut, rule="fixed"))
+        chosen.info = chosen.info.model_copy(update={"labels": (label,)})
+        facts = evaluate(chosen, tested, tmp_path / "out")["facts"]
+        found[cut] = facts["sensitivity"]["value"], facts["specificity"]["value"]
+    assert found[None] == found[0.5]
+    assert found[0.97][0] < found[0.5][0]
+    assert found[0.97][1] > found[0.5][1]

@@ -20,7 +20,7 @@ from hilum.bundles.files import locate
 from hilum.datasets.manifest import Manifest
 from hilum.datasets.preparing import IGNORE, canonical_mask, read_mask
 from hilum.datasets.split import Split
-from hilum.errors import HilumError, ManifestError, ReadError, SplitError
+from hilum.errors import HilumError, ManifestError, ReadError, SplitError, one_line
 from hilum.evaluation.overlap import OverlapScores, overlap_scores
 from hilum.images.radiograph import Radiograph
 from hilum.images.read import read
@@ -28,10 +28,12 @@ from hilum.learning.material import patient_keys, truth_of, where
 from hilum.learning.progress import tracked
 from hilum.learning.recipe import LEAKY
 from hilum.learning.results import measure_classifier, measure_segmenter
+from hilum.learning.writing import named, write_whole
 
 logger = logging.getLogger(__name__)
 
 BATCH = 32
+DONE = "evaluation.json"
 LEAKY_NOTE = (
     "LEAKY: films of one patient lie on both sides of this split, on purpose. These figures are too good, and show what"
     " leakage does."
@@ -49,6 +51,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure `bundle` on the films of `manifest` and write metrics, plots, predictions and `evaluation.json` to `out`.
 
+    `evaluation.json` is written last: where it is, the rest is whole. WriteError names a file that cannot be written.
+
     Only labels that the manifest knows are measured; films whose labels are all unknown are left out. Films that cannot
     be read are left out and named in the result. `record`: keep the result in the bundle (given by its path) and its card.
 
@@ -64,10 +68,12 @@ def evaluate(
         raise ManifestError("no film is left to evaluate on", mend="Change --split or --where")
     films = films if leaky else _strangers(loaded, films)
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    with named(out):
+        out.mkdir(parents=True, exist_ok=True)
+        (out / DONE).unlink(missing_ok=True)
     if loaded.info.task == "segment":
         films, scores, failures = _overlaps(loaded, films)
-        result = measure_segmenter(scores, films, out, unit="pixel of the film")
+        result = measure_segmenter(scores, films, out, unit="pixels of the film")
     else:
         films = _labelled(loaded, films)
         films, logits, failures = _logits(loaded, films)
@@ -78,8 +84,8 @@ def evaluate(
         logger.warning("%s", LEAKY_NOTE)
         result["note"] = f"{LEAKY_NOTE} {result['note']}"
     content = {"name": title, "bundle": loaded.info.digest, "manifest": films.digest, **result}
-    (out / "evaluation.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    (out / "evaluation.md").write_text(f"# {loaded.info.title}: {title}\n\n{measured(result)}\n")
+    write_whole(out / "evaluation.md", f"# {loaded.info.title}: {title}\n\n{measured(result)}\n")
+    write_whole(out / DONE, json.dumps(content, indent=1, allow_nan=False) + "\n")
     if record:
         _record(loaded, bundle, title, result)
     return result
@@ -125,6 +131,16 @@ def _described(
     return {**result, "note": f"{result['note']} {', '.join(said)}.", "unreadable": failures}
 
 
+def _fault(image_id: str, error: HilumError) -> str:
+    """What is wrong with a film, by its name: a bundle that keeps it is passed on, and tells no path of this machine."""
+    logger.warning("left out: %s", error)
+    text = error.fault
+    if error.path is not None:
+        for path in (str(error.path.absolute()), str(error.path)):
+            text = text.replace(path, error.path.name)
+    return one_line(f"{image_id}: {text}")
+
+
 def _truth(bundle: Bundle, films: Manifest) -> NDArray[Any]:
     """Labels in the bundle's order; a label that the films do not have is unknown."""
     if bundle.info.task == "multiclass":
@@ -167,12 +183,12 @@ def _logits(bundle: Bundle, films: Manifest) -> tuple[Manifest, NDArray[np.float
         waiting.clear()
 
     bundle.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for path in tracked(films.paths(), "reading and predicting"):
+    for image_id, path in zip(films.image_ids, tracked(films.paths(), "reading and predicting"), strict=True):
         try:
             waiting.append(bundle.prepare(read(path)))
             good.append(True)
         except HilumError as error:
-            failures.append(str(error))
+            failures.append(_fault(image_id, error))
             good.append(False)
         if len(waiting) == BATCH:
             infer()
@@ -201,7 +217,7 @@ def _overlaps(bundle: Bundle, films: Manifest) -> tuple[Manifest, list[OverlapSc
         try:
             film = read(path)
         except HilumError as error:
-            failures.append(str(error))
+            failures.append(_fault(films.image_ids[row], error))
             good.append(False)
             continue
         scores.append(_overlap(bundle, film, films, row))
@@ -212,12 +228,15 @@ def _overlaps(bundle: Bundle, films: Manifest) -> tuple[Manifest, list[OverlapSc
 
 
 def _overlap(bundle: Bundle, film: Radiograph, films: Manifest, row: int) -> OverlapScores:
+    """Scores of the mask at the label's threshold (0.5 where it has none), as the network gives it: reports clean it."""
     table, size = films.table, (film.height, film.width)
     value, ignore = (table[c][row] if c in table.columns else None for c in ("mask_value", "mask_ignore"))
     truth = canonical_mask(read_mask(films.absolute(table["mask"][row]), size), value, ignore)
     with torch.inference_mode():
-        probability = bundle(bundle.prepare(film)).sigmoid()[0].amax(0).numpy()
-    found = bundle.info.preparation.place(size).map_to_source(probability) > 0.5
+        maps = bundle.probabilities(bundle(bundle.prepare(film)).movedim(1, -1))
+    threshold = bundle.info.labels[0].threshold
+    probability = bundle.info.preparation.place(size).map_to_source(maps[0].amax(-1).numpy())
+    found = probability >= (threshold.value if threshold else 0.5)
     return overlap_scores(truth == 1, found, ignore=truth == IGNORE)
 
 

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from polars.exceptions import PolarsError
 from safetensors import SafetensorError
 
 from hilum.errors import HilumError
 
+_FAULTS = (OSError, SafetensorError, PolarsError)  # the last two wrap a full disk in words of their own
+
 
 class WriteError(HilumError):
-    """A file of a run cannot be written: the disk is full, or may not be written to."""
+    """A file of a run or an evaluation cannot be written: the disk is full, or may not be written to."""
 
 
 @contextmanager
@@ -25,22 +28,22 @@ def whole(path: Path) -> Iterator[Path]:
         try:
             yield work
             work.replace(path)
-        except (OSError, SafetensorError):
+        except _FAULTS:
             work.unlink(missing_ok=True)
             raise
 
 
 @contextmanager
-def named(path: Path) -> Iterator[None]:
-    """What cannot be written to `path` becomes a WriteError that names it."""
+def named(path: Path) -> Iterator[Path]:
+    """What cannot be written to `path` becomes a WriteError that names it. Gives the path."""
     try:
-        yield
-    except (OSError, SafetensorError) as error:
+        yield path
+    except _FAULTS as error:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise WriteError(
             f"this cannot be written: {why}",
             path=path,
-            mend="Make room and give the same command again: the run goes on after its last whole epoch",
+            mend="Make room and give the same command again: what was written whole is kept",
         ) from error
 
 
