@@ -187,3 +187,15 @@ def test_a_risk_outside_its_range_is_refused(alpha):
     for control in (risk_control.control_misses, risk_control.control_misses_surely):
         with pytest.raises(EvaluationError):
             control([1, 1], [0.1, 0.2], alpha)
+
+
+def test_json_tells_a_threshold_that_calls_all_from_one_that_calls_none():
+    found = risk_control.RiskControl((float("-inf"), 0.25, float("inf")), 0.1, (3, 90, 4), "")
+    assert json.loads(json.dumps(found.as_dict(), allow_nan=False)) == {
+        "thresholds": [None, 0.25, None],
+        "calls": ["all", "at threshold", "none"],
+        "alpha": 0.1,
+        "patients": [3, 90, 4],
+        "guarantee": "",
+    }
+    assert found.calls([[0.0, 0.25, 1.0]]).tolist() == [[True, True, False]]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hilum.errors import EvaluationError
-from hilum.evaluation import confusion, ranking, subgroups
+from hilum.evaluation import confusion, overlap, ranking, subgroups
 from tests.evaluation.samples import labelled
 
 
@@ -51,3 +51,27 @@ def test_age_bands_take_their_lower_edge():
     bands = subgroups.age_bands([0, 17.9, 18, 59, 60, 80, 101, np.nan, -1])
     expected = ["00-17", "00-17", "18-39", "40-59", "60-79", "80+", "80+", "unknown", "unknown"]
     assert bands.tolist() == expected
+
+
+def test_masks_are_measured_in_the_same_subgroups():
+    random = np.random.default_rng(2)
+    scores = [
+        overlap.overlap_scores(random.random((8, 8)) < 0.5, random.random((8, 8)) < 0.5) for _ in range(40)
+    ]
+    patients = np.arange(40) // 2
+    sex = np.where(patients % 2 == 0, "F", "M")
+    view = np.array(["AP"] * 2 + ["PA"] * 38)
+    table = subgroups.overlap_subgroups(scores, {"sex": sex, "view": view}, patients, unit="mm")
+    ranked = subgroups.subgroup_table(
+        np.eye(2)[patients % 2], random.random((40, 2)), {"sex": sex, "view": view}
+    )
+    assert [(row.attribute, row.value) for row in table] == [(row.attribute, row.value) for row in ranked]
+    found = {(row.attribute, row.value): row.overlap for row in table}
+    dice = np.array([s.dice for s in scores])[sex == "F"]
+    assert found["sex", "F"].dice.value == pytest.approx(dice.mean())
+    assert (found["sex", "F"].films, found["sex", "F"].patients, found["sex", "F"].unit) == (20, 10, "mm")
+    lone = found["view", "AP"].dice
+    assert lone.defined
+    assert np.isnan(lone.low)
+    assert lone.note == "one patient"
+    json.dumps([row.as_dict() for row in table], allow_nan=False)

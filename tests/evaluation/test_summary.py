@@ -125,3 +125,36 @@ def test_what_does_not_fit_is_refused():
         summary.multilabel_summary(truth, scores, CUTS, names=["a"])
     with pytest.raises(EvaluationError):
         summary.multiclass_summary(np.zeros(4), np.zeros((3, 2)))
+
+
+def test_calibration_errors_before_a_calibration_stand_beside_those_after():
+    truth, scores, patients = labelled(unknown=0.15)
+    raw = scores**2
+    plain = summary.multilabel_summary(truth, scores, CUTS, patients, replicates=60)
+    result = summary.multilabel_summary(truth, scores, CUTS, patients, uncalibrated=raw, replicates=60)
+    before = reliability.expected_calibration_error(truth, raw)
+    after = reliability.expected_calibration_error(truth, scores)
+    for i, label in enumerate(result.labels):
+        metric = label.metrics["ece_uncalibrated"]
+        assert metric.value == pytest.approx(before[i])
+        assert metric.low <= metric.value <= metric.high
+        assert label.metrics["ece"].value == pytest.approx(after[i])
+        assert "ece_uncalibrated" not in plain.labels[i].metrics
+        assert {k: v for k, v in label.metrics.items() if k != "ece_uncalibrated"} == plain.labels[i].metrics
+
+
+def test_calibration_errors_of_classes_before_and_after():
+    random = np.random.default_rng(4)
+    truth = random.integers(-1, 3, 240)
+    logits = random.normal(size=(240, 3)) + 1.5 * np.eye(3)[truth]
+    p, raw = softmax(logits, axis=1), softmax(3 * logits, axis=1)
+    result = summary.multiclass_summary(truth, p, uncalibrated=raw, replicates=60)
+    plain = summary.multiclass_summary(truth, p, replicates=60)
+    of_top = reliability.expected_calibration_error(*reliability.top_label(truth, raw))
+    assert result.overall["ece_uncalibrated"].value == pytest.approx(float(of_top[0]))
+    of_each = reliability.classwise_calibration_error(truth, raw)
+    assert result.overall["classwise_ece_uncalibrated"].value == pytest.approx(of_each)
+    assert result.labels[1].metrics["ece_uncalibrated"].defined
+    assert {k: v for k, v in result.overall.items() if "uncalibrated" not in k} == plain.overall
+    with pytest.raises(EvaluationError):
+        summary.multiclass_summary(truth, p, uncalibrated=raw[:, :2], replicates=60)

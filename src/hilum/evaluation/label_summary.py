@@ -26,13 +26,15 @@ METRICS = (
     "brier",
     "log_loss",
 )
+BEFORE = "ece_uncalibrated"
+"""The metric that stands beside METRICS where probabilities without a calibration are given."""
 
 
 @dataclass(frozen=True)
 class LabelSummary:
     """One label, or one class against the others.
 
-    `metrics` holds an estimate for each name of METRICS. `threshold` is NaN for exclusive classes, where the
+    `metrics` holds an estimate for each name of METRICS, and of BEFORE where there was a calibration. `threshold` is NaN for exclusive classes, where the
     most probable class is called.
     """
 
@@ -94,11 +96,13 @@ def label_summaries(
     groups: ArrayLike | None,
     names: Sequence[str] | None,
     draw: Draw,
+    uncalibrated: Floats | None = None,
 ) -> tuple[LabelSummary, ...]:
     """Each label on the films that know it.
 
     Truth (n, labels) in {0, 1, NaN}, scores and calls (n, labels), thresholds (labels,); `decided` (labels,) says
-    which labels are called at all. Groups (n,) patients.
+    which labels are called at all. Groups (n,) patients. `uncalibrated` (n, labels): what the scores were before their
+    calibration.
     """
     areas = delong.auc_estimates(truth, scores, groups, confidence=draw.confidence)
     patients = None if groups is None else np.asarray(groups)
@@ -118,8 +122,20 @@ def label_summaries(
             missing = Estimate.undefined("no threshold was chosen", n, positives)
             metrics |= dict.fromkeys((*confusion.RATES, "f1", "f2"), missing)
         ordered = {metric: metrics[metric] for metric in METRICS}
+        if uncalibrated is not None:
+            of_known = None if patients is None else patients[known]
+            ordered[BEFORE] = _ece(truth[known, i], uncalibrated[known, i], of_known, draw)
         labels.append(LabelSummary(name, n, positives, float(cuts[i]), ordered))
     return tuple(labels)
+
+
+def _ece(truth: Floats, probabilities: Floats, groups: ArrayLike | None, draw: Draw) -> Estimate:
+    """The calibration error alone, with the draws that `_drawn` makes."""
+    n, positives = len(truth), int(truth.sum())
+    if n == 0:
+        return Estimate.undefined("no known labels", 0, 0)
+    statistic = weighted_reliability(truth[:, None], probabilities[:, None])
+    return draw.estimates(MEASURES, statistic, n, groups, positives)["ece"]
 
 
 def _drawn(

@@ -166,9 +166,12 @@ def summarise_overlap(
             float(values[i]), drawn[:, i], len(scores) - missing, by_patient=True, confidence=confidence
         )
         note = f"{missing} films without a value left out" if missing else estimate.note
-        estimates[name] = Estimate(
-            estimate.value, estimate.low, estimate.high, estimate.n, None, estimate.method, note
-        )
+        low, high = estimate.low, estimate.high
+        if (
+            known[:, i].sum() == 1
+        ):  # drawing the only patient again and again does not show how another would have scored
+            low, high, note = NAN, NAN, "; ".join(filter(None, (note, "one patient")))
+        estimates[name] = Estimate(estimate.value, low, high, estimate.n, None, estimate.method, note)
     return OverlapSummary(**estimates, films=len(scores), patients=count, unit=unit)
 
 

@@ -16,7 +16,7 @@ from hilum.evaluation.estimate import Estimate
 MEASURES = ("ece", "adaptive_ece", "brier", "log_loss")
 PROPER = ("brier", "log_loss")
 # Statistics that noise lifts above 0; see bootstrap.centred.
-LIFTED = ("ece", "adaptive_ece", "classwise_ece")
+LIFTED = ("ece", "adaptive_ece", "classwise_ece", "ece_uncalibrated", "classwise_ece_uncalibrated")
 POOLED = "pooled"
 
 

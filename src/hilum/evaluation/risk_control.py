@@ -26,6 +26,7 @@ from hilum.evaluation.estimate import Estimate, finite, wilson
 
 # Sums of patients' shares such as 1/3 + 1/3 + 1/3 miss a whole number by some 1e-16.
 _ROUNDING = 1e-9
+_CALLS = {float("-inf"): "all", float("inf"): "none"}
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,10 @@ class RiskControl:
         return confusion.call(probabilities, self.thresholds)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; an infinite threshold becomes None."""
+        """Plain values for JSON; an infinite threshold becomes None, and `calls` says which of the two it was."""
         return {
             "thresholds": [finite(t) for t in self.thresholds],
+            "calls": [_CALLS.get(t, "at threshold") for t in self.thresholds],
             "alpha": self.alpha,
             "patients": list(self.patients),
             "guarantee": self.guarantee,

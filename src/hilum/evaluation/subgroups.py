@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Any
@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from hilum.errors import EvaluationError
 from hilum.evaluation import confusion, delong
-from hilum.evaluation.arrays import as_clusters, as_pair, label_names
+from hilum.evaluation.arrays import Bools, as_clusters, as_pair, label_names
 from hilum.evaluation.estimate import Estimate, finite
+from hilum.evaluation.overlap import OverlapScores, OverlapSummary, summarise_overlap
 
 UNKNOWN = "unknown"
 AGE_EDGES = (0, 18, 40, 60, 80)
@@ -65,6 +66,19 @@ class Subgroup:
         }
 
 
+@dataclass(frozen=True)
+class OverlapSubgroup:
+    """Films with masks that share a value of an attribute (or of two, joined by " & ")."""
+
+    attribute: str
+    value: str
+    overlap: OverlapSummary
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"attribute": self.attribute, "value": self.value, **self.overlap.as_dict()}
+
+
 def subgroup_table(
     truth: ArrayLike,
     scores: ArrayLike,
@@ -92,35 +106,59 @@ def subgroup_table(
     labels, values = as_pair(truth, scores)
     called = label_names(names, labels.shape[1])
     patients = as_clusters(groups, len(labels))[0]
-    columns = {name: _named(column, name, len(labels)) for name, column in attributes.items()}
-    for (one, first), (other, second) in combinations(list(columns.items()), 2):
-        joined = np.char.add(np.char.add(first, " & "), second)
-        columns[f"{one} & {other}"] = joined
     table = []
+    for attribute, value, films in _divided(attributes, len(labels)):
+        ranked = delong.delong(labels[films], values[films], patients[films])
+        areas = delong.estimates_of(ranked, confidence)
+        rates: dict[str, dict[str, Estimate]] = {"sensitivity": {}, "specificity": {}}
+        if thresholds is not None:
+            found = confusion.call(values[films], thresholds)
+            each = confusion.rate_estimates(labels[films], found, patients[films], confidence=confidence)
+            rates = {rate: {n: label[rate] for n, label in zip(called, each, strict=True)} for rate in rates}
+        table.append(
+            Subgroup(
+                attribute,
+                value,
+                int(films.sum()),
+                len(np.unique(patients[films])),
+                delong.macro_of(ranked, called, confidence),
+                dict(zip(called, areas, strict=True)),
+                **rates,
+            )
+        )
+    return tuple(table)
+
+
+def overlap_subgroups(
+    scores: Sequence[OverlapScores],
+    attributes: Mapping[str, ArrayLike],
+    groups: ArrayLike | None = None,
+    *,
+    unit: str = "pixel",
+    confidence: float = 0.95,
+) -> tuple[OverlapSubgroup, ...]:
+    """`subgroup_table` of masks: `scores` a film each; attributes, groups and the order as there."""
+    patients = as_clusters(groups, len(scores))[0]
+    return tuple(
+        OverlapSubgroup(
+            attribute,
+            value,
+            summarise_overlap(
+                [scores[i] for i in np.flatnonzero(films)], patients[films], unit=unit, confidence=confidence
+            ),
+        )
+        for attribute, value, films in _divided(attributes, len(scores))
+    )
+
+
+def _divided(attributes: Mapping[str, ArrayLike], n: int) -> Iterator[tuple[str, str, Bools]]:
+    """Every value of every attribute and of every pair of attributes, with the films (n,) that have it."""
+    columns = {name: _named(column, name, n) for name, column in attributes.items()}
+    for (one, first), (other, second) in combinations(list(columns.items()), 2):
+        columns[f"{one} & {other}"] = np.char.add(np.char.add(first, " & "), second)
     for attribute, column in columns.items():
         for value in np.unique(column):
-            films = column == value
-            ranked = delong.delong(labels[films], values[films], patients[films])
-            areas = delong.estimates_of(ranked, confidence)
-            rates: dict[str, dict[str, Estimate]] = {"sensitivity": {}, "specificity": {}}
-            if thresholds is not None:
-                found = confusion.call(values[films], thresholds)
-                each = confusion.rate_estimates(labels[films], found, patients[films], confidence=confidence)
-                rates = {
-                    rate: {n: label[rate] for n, label in zip(called, each, strict=True)} for rate in rates
-                }
-            table.append(
-                Subgroup(
-                    attribute,
-                    str(value),
-                    int(films.sum()),
-                    len(np.unique(patients[films])),
-                    delong.macro_of(ranked, called, confidence),
-                    dict(zip(called, areas, strict=True)),
-                    **rates,
-                )
-            )
-    return tuple(table)
+            yield attribute, str(value), column == value
 
 
 def age_bands(ages: ArrayLike, edges: Sequence[float] = AGE_EDGES) -> NDArray[np.str_]:

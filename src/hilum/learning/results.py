@@ -18,14 +18,18 @@ from hilum.datasets.manifest import Manifest
 from hilum.evaluation import plots
 from hilum.evaluation.calibration import Calibration
 from hilum.evaluation.overlap import OverlapScores, summarise_overlap
-from hilum.evaluation.subgroups import Subgroup, age_bands, subgroup_table
+from hilum.evaluation.label_summary import BEFORE
+from hilum.evaluation.subgroups import OverlapSubgroup, Subgroup, age_bands, overlap_subgroups, subgroup_table
 from hilum.evaluation.summary import Summary, multiclass_summary, multilabel_summary
 from hilum.learning.material import patient_keys
 from hilum.learning.progress import tracked
+from hilum.learning.writing import named, whole, write_whole
 
 logger = logging.getLogger(__name__)
 
-SHOWN = ("auc", "average_precision", "sensitivity", "specificity", "f1", "ece")
+SHOWN = ("auc", "average_precision", "sensitivity", "specificity", "f1", BEFORE, "ece")
+SHOWN_OF_MASKS = ("dice", "iou", "hausdorff95", "surface_distance")
+FEWEST = 5  # patients that a pair of attributes must have to be shown; metrics.json holds all
 
 
 def predict_store(
@@ -44,23 +48,27 @@ def predict_store(
 def measure_classifier(
     bundle: Bundle, logits: NDArray[np.float32], truth: NDArray[Any], manifest: Manifest, folder: Path
 ) -> dict[str, Any]:
-    """Write `predictions.parquet`, `metrics.json` and plots to `folder`; return the card's section."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write `predictions.parquet`, `metrics.json` and plots to `folder`; return the card's section.
+
+    Each file is whole or not there; WriteError names one that cannot be written.
+    """
+    _make(folder)
     names = bundle.labels
     scores = bundle.probabilities(torch.from_numpy(logits)).double().numpy()
+    before = uncalibrated(bundle, logits)
     patients = np.array(patient_keys(manifest))
     exclusive = bundle.info.task == "multiclass"
     if exclusive:
         cuts = None
-        summary = multiclass_summary(truth, scores, patients, names)
+        summary = multiclass_summary(truth, scores, patients, names, uncalibrated=before)
         one_hot = np.where(truth[:, None] >= 0, np.eye(len(names))[truth], np.nan)
     else:
         cuts = [label.threshold.value if label.threshold else np.nan for label in bundle.info.labels]
-        summary = multilabel_summary(truth, scores, cuts, patients, names)
+        summary = multilabel_summary(truth, scores, cuts, patients, names, uncalibrated=before)
         one_hot = truth
     parts = subgroup_table(one_hot, scores, _columns(manifest), cuts, patients, names)
     _write_predictions(folder / "predictions.parquet", manifest, names, logits, scores, one_hot)
-    _draw(folder, bundle, names, one_hot, logits, scores, summary)
+    _draw(folder, names, one_hot, logits, scores, summary)
     result = {
         "note": f"{summary.films} films of {summary.patients} patients; intervals are 95 %, by patient.",
         "facts": {_plain(k): v.as_dict() for k, v in summary.overall.items() if not k.startswith("micro")},
@@ -80,28 +88,51 @@ def measure_segmenter(
 ) -> dict[str, Any]:
     """Write `films.csv` and `metrics.json` to `folder`; return the card's section.
 
-    `scores`: a film each, in the manifest's order; lengths in `unit`.
+    `scores`: a film each, in the manifest's order; lengths in `unit`, such as "pixels of the film". Each file is whole
+    or not there; WriteError names one that cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    summary = summarise_overlap(scores, patient_keys(manifest), unit=unit)
+    _make(folder)
+    patients = patient_keys(manifest)
+    summary = summarise_overlap(scores, patients, unit=unit)
+    parts = overlap_subgroups(scores, _columns(manifest), patients, unit=unit)
     table = manifest.table.select("image_id", "patient")
-    pl.concat([table, pl.DataFrame([vars(score) for score in scores])], how="horizontal").write_csv(
-        folder / "films.csv"
+    with whole(folder / "films.csv") as work:
+        pl.concat([table, pl.DataFrame([vars(score) for score in scores])], how="horizontal").write_csv(work)
+    _write_json(
+        folder / "metrics.json", {**summary.as_dict(), "subgroups": [part.as_dict() for part in parts]}
     )
-    _write_json(folder / "metrics.json", summary.as_dict())
     facts = {
         _plain(row["metric"]): {k: row[k] for k in ("value", "low", "high", "n")} for row in summary.table()
     }
     note = (
         f"{summary.films} films of {summary.patients} patients; means over patients, intervals are 95 %, by patient;"
-        f" distances in {unit}s."
+        f" distances in {unit}."
     )
-    return {"note": note, "facts": facts, "tables": {}}
+    rows = [_overlap_subgroup(part) for part in parts if _shown_of_masks(part)]
+    return {"note": note, "facts": facts, "tables": {"subgroups": rows}}
+
+
+def uncalibrated(bundle: Bundle, logits: NDArray[np.float32]) -> NDArray[np.float64] | None:
+    """Probabilities (n, labels) as they would be without the bundle's calibration; None where it has none."""
+    scaling = bundle.info.calibration
+    if scaling is None or (
+        set(scaling.slope) == {1.0} and not any(scaling.intercept) and not scaling.half_at
+    ):
+        return None
+    return _plain_calibration(bundle.info.task == "multiclass", len(bundle.labels)).apply(logits)
+
+
+def _plain_calibration(exclusive: bool, labels: int) -> Calibration:
+    return Calibration.none_softmax() if exclusive else Calibration.none(labels)
 
 
 def _row(label: dict[str, Any]) -> dict[str, Any]:
     row = {"output": label["name"], "n": label["n"], "positive": label["positives"]}
-    return row | {_plain(name): {k: label[name][k] for k in ("value", "low", "high")} for name in SHOWN}
+    return row | {_plain(name): _bounds(label[name]) for name in SHOWN if name in label}
+
+
+def _bounds(estimate: dict[str, Any]) -> dict[str, Any]:
+    return {k: estimate[k] for k in ("value", "low", "high")}
 
 
 def _plain(name: str) -> str:
@@ -111,7 +142,7 @@ def _plain(name: str) -> str:
 def _subgroup(part: dict[str, Any]) -> dict[str, Any]:
     shown = {name: part[name] for name in ("attribute", "value", "films", "patients")}
     return shown | {
-        "macro AUC": {k: part["macro_auc"][k] for k in ("value", "low", "high")},
+        "macro AUC": _bounds(part["macro_auc"]),
         "note": part["macro_auc"]["note"],
     }
 
@@ -121,10 +152,23 @@ def _shown(part: Subgroup) -> bool:
     return "&" not in part.attribute or part.macro_auc.defined
 
 
+def _overlap_subgroup(part: OverlapSubgroup) -> dict[str, Any]:
+    found = part.as_dict()
+    shown = {name: found[name] for name in ("attribute", "value", "films", "patients")}
+    return shown | {_plain(name): _bounds(found[name]) for name in SHOWN_OF_MASKS}
+
+
+def _shown_of_masks(part: OverlapSubgroup) -> bool:
+    return "&" not in part.attribute or part.overlap.patients >= FEWEST
+
+
 def _columns(manifest: Manifest) -> dict[str, list[Any]]:
-    """Sex, age band, view and source of each film, None where unknown; only those that tell films apart."""
+    """Sex, age band, view, source and collection (of a source made of several) of each film, None where unknown; only
+    those that tell films apart.
+    """
     table = manifest.table
-    columns = {name: table[name].to_list() for name in ("sex", "view", "source")}
+    named_so = [name for name in ("sex", "view", "source", "collection") if name in table.columns]
+    columns = {name: table[name].to_list() for name in named_so}
     columns["age"] = age_bands(table["age"].cast(pl.Float64).to_numpy()).tolist()
     return {name: values for name, values in columns.items() if len(set(values)) > 1}
 
@@ -142,25 +186,34 @@ def _write_predictions(
         for name, column in zip(names, np.asarray(values, np.float32).T, strict=True):
             columns[f"{kind}:{name}"] = column
     table = manifest.table.select("image_id", "patient", "source", "view", "sex", "age")
-    pl.concat([table, pl.DataFrame(columns)], how="horizontal").write_parquet(path)
+    with whole(path) as work:
+        pl.concat([table, pl.DataFrame(columns)], how="horizontal").write_parquet(work)
 
 
 def _draw(
     folder: Path,
-    bundle: Bundle,
     names: Sequence[str],
     truth: NDArray[Any],
     logits: NDArray[Any],
     scores: NDArray[Any],
     summary: Summary,
 ) -> None:
-    plots.plot_roc(truth, scores, folder / "roc.png", names)
-    plots.plot_precision_recall(truth, scores, folder / "precision-recall.png", names)
+    plain = _plain_calibration(summary.confusion is not None, len(names)).apply(logits)
+    with named(folder / "roc.png") as place:
+        plots.plot_roc(truth, scores, place, names)
+    with named(folder / "precision-recall.png") as place:
+        plots.plot_precision_recall(truth, scores, place, names)
     if summary.confusion is not None:
-        plots.plot_confusion(summary.confusion, folder / "confusion.png", names)
-    plain = Calibration.none_softmax() if summary.confusion is not None else Calibration.none(len(names))
-    plots.plot_reliability(truth, plain.apply(logits), scores, folder / "reliability.png", names)
+        with named(folder / "confusion.png") as place:
+            plots.plot_confusion(summary.confusion, place, names)
+    with named(folder / "reliability.png") as place:
+        plots.plot_reliability(truth, plain, scores, place, names)
+
+
+def _make(folder: Path) -> None:
+    with named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")

@@ -30,7 +30,9 @@ _LUNG, _IGNORE = 255, 127
     """,
 )
 def load(root: Path) -> Manifest:
-    """Film, mask, patient, view and `licence` (null where the publisher gave none) of each pair on disk.
+    """Film, mask, patient, view, `collection` (kermany: children of one to five years; cohen: mostly adults) and `licence`
+    (null where the publisher gave none) of each pair on disk; sex and age of the Cohen films as that set's table
+    gives them.
 
     Patients bear the same names as in the sources `kermany` and `cohen`, so splits made on those stay
     disjoint here.
@@ -40,22 +42,23 @@ def load(root: Path) -> Manifest:
     raw = disk.read_csv(path)
     disk.need_columns(raw, ("source", "image", "mask", "patient_id", "view"), path)
     above = path.parent.parent
-    licences = _cohen_licences(above / "cohen" / "metadata.csv")
+    known = _cohen_films(above / "cohen" / "metadata.csv")
     rows, missing = [], []
-    film: tuple[str | None, str | None, str | None]
+    film: tuple[str | float | None, ...]
     for row in raw.iter_rows(named=True):
         stem = Path(row["image"]).stem
         if not (above / row["image"]).is_file() or not (above / row["mask"]).is_file():
             missing.append((stem, row["image"]))
             continue
         if row["source"] == "kermany":
-            film = kermany.patient(stem), kermany.class_of(stem), "CC BY 4.0"
+            film = kermany.patient(stem), kermany.class_of(stem), "CC BY 4.0", None, None
         else:
-            film = cohen.patient(row["patient_id"]), None, licences.get(stem)
+            film = cohen.patient(row["patient_id"]), None, *known.get(stem, (None, None, None))
         rows.append((stem, row["image"], row["mask"], row["view"], row["source"], *film))
     if not rows:
         raise DataError("none of the pairs is on disk", path=path, mend=f"Their paths start at {above}.")
-    table = disk.texts(rows, "image_id", "path", "mask", "view", "of", "patient", "class", "licence")
+    columns = ("image_id", "path", "mask", "view", "collection", "patient", "class", "licence", "sex", "age")
+    table = disk.texts(rows, *columns)
     table = disk.measured(table, above)
     table = table.with_columns(
         view=pl.col("view").str.extract(r"^(PA|AP)"),
@@ -68,11 +71,17 @@ def load(root: Path) -> Manifest:
     return Manifest(table, root=above, missing=gone, notes=notes)
 
 
-def _cohen_licences(path: Path) -> dict[str, str]:
-    """Stem to licence of the Cohen films that have one; empty where their table is not there."""
+def _cohen_films(path: Path) -> dict[str, tuple[str | None, str | None, float | None]]:
+    """Stem to licence, sex and age (years) of the Cohen films, None where blank; empty where their table is not there."""
     if not path.is_file():
         return {}
     table = disk.read_csv(path)
-    disk.need_columns(table, ("filename", "license"), path)
-    pairs = table.select("filename", pl.col("license").cast(pl.String).str.strip_chars()).rows()
-    return {Path(name).stem: licence for name, licence in pairs if licence}
+    disk.need_columns(table, ("filename", "license", "sex", "age"), path)
+    said = pl.col("license").cast(pl.String).str.strip_chars()
+    rows = table.select(
+        "filename",
+        pl.when(said != "").then(said),
+        pl.col("sex").str.to_uppercase(),
+        pl.col("age").cast(pl.Float64, strict=False),
+    ).rows()
+    return {Path(name).stem: film for name, *film in rows}  # type: ignore[misc]
