@@ -77,7 +77,7 @@ def test_what_a_run_leaves(done: Path, recipe: Make, manifest: Manifest):
     assert info.provenance.recipe_digest == recipe().digest
     assert info.provenance.films["training"] + info.provenance.films["validation"] == 36
     assert info.provenance.patients["training"] + info.provenance.patients["validation"] == 18
-    assert "validation (chose calibration and thresholds)" in info.metrics
+    assert "validation (chose the epoch, calibration and thresholds)" in info.metrics
     for name in ("history.csv", "curves.png", "split.json", "manifest.parquet", "validation/metrics.json"):
         assert (done / name).is_file(), name
     assert info.provenance.split_digest == json.loads((done / "split.json").read_text())["digest"]

@@ -14,7 +14,7 @@ def card(info: Info) -> str:
     """The card of a bundle in Markdown."""
     parts = [
         f"# {info.title}",
-        f"`{info.name}` {info.version} · {info.task} · {len(info.labels)} outputs",
+        f"`{info.name}` {info.version} · {info.task} · {_counted(len(info.labels), 'output')}",
         f"**{RESEARCH_USE}**",
         _section("Limits", _bullets(info.limits)),
         _section("For which films", info.applies.note or _ages(info)),
@@ -104,12 +104,25 @@ def _members(info: Info) -> str:
 def _preparation(info: Info) -> str:
     steps = info.preparation
     height, width = steps.size
-    lines = [f"{height} x {width} pixels, {steps.aspect}, {steps.bits} bit, {steps.channels} channels"]
+    lines = [
+        f"{height} x {width} pixels, {steps.aspect}, {steps.bits} bit, {_counted(steps.channels, 'channel')}"
+    ]
     for name in ("denoise", "normalise", "clahe"):
         step = getattr(steps, name)
         if step is not None:
-            lines.append(f"{name}: {step.model_dump()}")
+            lines.append(f"{name}: {_step(step.model_dump())}")
     return _bullets(lines)
+
+
+def _step(values: dict[str, Any]) -> str:
+    """A step's kind and settings: `percentile (low 0.5, high 99.5)`."""
+    kind = str(values.pop("kind", "")).replace("_", " ")
+    settings = ", ".join(f"{name} {value:g}" for name, value in values.items())
+    return f"{kind} ({settings})" if kind else settings
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _outputs(info: Info) -> str:

@@ -59,7 +59,8 @@ def train(recipe: Recipe, folder: str | Path, tensorboard: bool = False, device:
     for number, phase in enumerate(recipe.phases):
         logger.info("phase %d of %d: %s", number + 1, len(recipe.phases), phase.name)
         run_phase(model, recipe, number, stuff, folder / "phases", history, device)
-    history.draw()
+    with writing.named(folder / "curves.png"):
+        history.draw()
     bundle = conclude(recipe, model.eval(), stuff, folder)
     with writing.named(folder / "bundle"):
         return save(bundle, folder / "bundle")
@@ -127,7 +128,6 @@ def conclude(recipe: Recipe, model: Model, stuff: material.Material, folder: Pat
     bundle = Bundle(_info(recipe, stuff), model, _hashes(stuff), recipe.portable().as_yaml().encode())
     rows = stuff.validation.rows
     logits = predict_store(bundle, stuff.store.images, rows)
-    name = "validation (chose calibration and thresholds)"
     if recipe.task == "segment":
         masks = np.asarray(stuff.store.masks)[rows]
         scores = [
@@ -135,14 +135,23 @@ def conclude(recipe: Recipe, model: Model, stuff: material.Material, folder: Pat
             for mask, logit in zip(masks, logits, strict=True)
         ]
         result = measure_segmenter(
-            scores, stuff.validation.manifest, folder / "validation", unit="prepared pixel"
+            scores, stuff.validation.manifest, folder / "validation", unit="prepared pixels"
         )
     else:
         truth = np.asarray(stuff.validation.truth)
         bundle.info = _chosen(bundle.info, recipe, truth, logits)
         result = measure_classifier(bundle, logits, truth, stuff.validation.manifest, folder / "validation")
-    bundle.info = bundle.info.model_copy(update={"metrics": {name: result}})
+    bundle.info = bundle.info.model_copy(
+        update={"metrics": {f"validation (chose {_choices(recipe)})": result}}
+    )
     return bundle
+
+
+def _choices(recipe: Recipe) -> str:
+    """What validation films decided, in words."""
+    calibrated = recipe.task != "segment" and recipe.choices.calibration != "none"
+    *others, last = ["epoch", *["calibration"] * calibrated, *["thresholds"] * (recipe.task == "multilabel")]
+    return f"the {', '.join(others)} and {last}" if others else f"the {last}"
 
 
 def without_auxiliary(model: Model, recipe: Recipe) -> Model:
