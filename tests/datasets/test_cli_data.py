@@ -12,7 +12,7 @@ from hilum.cli.data import app
 from hilum.datasets import registry
 from hilum.datasets.manifest import Manifest
 from hilum.datasets.pixel_store import PixelStore
-from hilum.errors import SplitError
+from hilum.errors import DataError, SplitError
 from tests.datasets.mini import MINI
 
 
@@ -112,3 +112,17 @@ def test_store_and_describe(kermany: Path, tmp_path: Path) -> None:
 def test_a_wrong_root_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="no such folder"):
         run("prepare", "kermany", tmp_path / "none", "-o", tmp_path / "m.parquet")
+
+
+def test_store_verifies_what_is_there(kermany: Path, tmp_path: Path) -> None:
+    place = tmp_path / "s"
+    store = ("store", kermany, "--size", "16", "-o", place, "--workers", "0")
+    assert "every byte" not in run(*store, "--verify")  # built now: there was nothing to hold
+    assert "every byte as it was built" in run(*store, "--verify")
+    assert json.loads(run(*store, "--verify", "--json"))["verified"] is True
+    with (place / "images.npy").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x55")
+    run(*store)
+    with pytest.raises(DataError, match=r"'images\.npy' was changed after it was built"):
+        run(*store, "--verify")

@@ -17,6 +17,7 @@ from hilum.datasets import store_files
 from hilum.errors import BundleError, DataError, HilumError, ManifestError, RecipeError
 from hilum.learning import checkpoints, run, writing
 from hilum.learning.history import History
+from hilum.learning.material import gather
 from hilum.learning.recipe import Recipe
 from hilum.learning.run import train
 from hilum.learning.writing import WriteError
@@ -171,3 +172,17 @@ def test_a_disk_that_fills_under_the_stores_header_names_the_store(
     assert caught.value.path is not None
     assert caught.value.path.parent == tmp_path / "stores"
     assert train(recipe(data={"store": str(tmp_path / "stores")}), tmp_path / "run").is_dir()
+
+
+def test_a_store_that_changed_since_it_was_built_is_refused(recipe: Make, tmp_path: Path):
+    wish = recipe(data={"store": str(tmp_path / "stores")})
+    gather(wish)
+    (images,) = (tmp_path / "stores").rglob("images.npy")
+    with images.open("r+b") as file:
+        file.seek(-1, 2)
+        last = file.read(1)
+        file.seek(-1, 2)
+        file.write(bytes([last[0] ^ 1]))
+    with pytest.raises(DataError, match="changed after it was built") as caught:
+        gather(wish)
+    assert caught.value.path == images.parent

@@ -163,3 +163,38 @@ def test_a_fraction_takes_whole_patients_and_a_smaller_one_lies_within(recipe: M
     assert 6 <= len(half) <= 18
     with pytest.raises(RecipeError, match=r"data\.fraction"):
         patients(1e-9)
+
+
+def test_a_class_that_a_part_lacks_is_told(
+    recipe: Make, manifest: Manifest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """A class of one patient: an error where the fold's training lacks it, a warning for each other part."""
+    own = pl.col("patient") == manifest.table["patient"][0]
+    rare = manifest.table.with_columns(pl.when(own).then(pl.lit("rare")).otherwise("class").alias("class"))
+    Manifest(rare, root=manifest.root).save(tmp_path / "m.parquet")
+    data = {"sources": [], "manifest": str(tmp_path / "m.parquet"), "labels": ["well", "ill", "rare"]}
+    learnt = []
+    for number in range(3):
+        caplog.clear()
+        try:
+            gather(fold(recipe, number, "multiclass", **data))
+        except RecipeError as error:
+            assert "no training film is of class rare" in str(error)
+            continue
+        learnt.append(number)
+        for part in ("validation", "test"):
+            assert f"{part} of fold {number} has no film of class: rare; it cannot be measured" in caplog.text
+    assert learnt
+
+
+def test_a_finding_that_a_part_knows_one_side_of_is_told(
+    recipe: Make, manifest: Manifest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    gather(recipe())
+    assert "cannot be measured" not in caplog.text
+    sure = pl.when(pl.col("split") != "test").then("label:Effusion")
+    Manifest(manifest.table.with_columns(sure), root=manifest.root).save(tmp_path / "m.parquet")
+    gather(recipe(data={"sources": [], "manifest": str(tmp_path / "m.parquet")}))
+    assert "test has only films with" in caplog.text
+    assert ": Effusion; it cannot be measured there" in caplog.text
+    assert "validation has" not in caplog.text

@@ -167,26 +167,36 @@ def store(
     ),
     masks: bool = typer.Option(False, "--masks", help="Prepare the masks too."),
     workers: int | None = typer.Option(None, "--workers", help="Processes; default one a core."),
+    verify: bool = typer.Option(
+        False,
+        "--verify",
+        help="Hold every byte of a store that is there to the hash taken when it was built.",
+    ),
     as_json: bool = _JSON,
 ) -> None:
     """Prepare every film once into one memory-mapped file; films that cannot be read are named, exit code 1.
 
     Example: hilum data store nih14.parquet --size 224 --out nih14-224
+
+    Example: hilum data store nih14.parquet --size 224 --out nih14-224 --verify
     """
     from hilum.datasets import pixel_store
     from hilum.datasets.manifest import Manifest
     from hilum.images.preparation import Preparation
 
     chosen = _preparation(preparation) if preparation else Preparation(size=(size, size))
+    held = verify and pixel_store.verify(out)
     built = pixel_store.build(
         Manifest.load(manifest), chosen, out, masks=masks, workers=workers, progress=not as_json
     )
     failures = built.failures.to_dicts()
     if as_json:
         found = {"store": str(out), "films": len(built), "shape": built.images.shape, "failures": failures}
-        typer.echo(json.dumps(found | {"stored_digest": chosen.stored_digest}, indent=2))
+        typer.echo(json.dumps(found | {"stored_digest": chosen.stored_digest, "verified": held}, indent=2))
     else:
-        typer.echo(f"{out}: {len(built):,} films of {built.images.shape[1]} x {built.images.shape[2]} pixels")
+        said = ", every byte as it was built" if held else ""
+        shape = built.images.shape
+        typer.echo(f"{out}: {len(built):,} films of {shape[1]} x {shape[2]} pixels{said}")
         for failure in failures:
             typer.echo(one_line(f"left out: {failure['image_id']}: {failure['fault']}"), err=True)
     if failures:

@@ -160,6 +160,14 @@ def build(
     return PixelStore.open(folder)
 
 
+def verify(folder: str | Path) -> bool:
+    """Hold a finished store to its hashes (`PixelStore.verify`); false where there is none to hold."""
+    if not (Path(folder) / "store.json").is_file() or not store_files.read_header(Path(folder))["content"]:
+        return False
+    PixelStore.open(folder).verify()
+    return True
+
+
 def _finish(manifest: Manifest, folder: Path, outcomes: dict[int, preparing.Outcome], masks: bool) -> None:
     rows = [
         (row, image_id, path, outcomes[row].digest, outcomes[row].fault)

@@ -173,6 +173,8 @@ def gather(recipe: Recipe) -> Material:
     if recipe.task != "segment":
         _refuse_unlearnable(recipe, sides[0])
         _refuse_one_sided(recipe, sides[1])
+        _tell_absent(recipe, "validation", sides[1].manifest)
+        _tell_absent(recipe, "test", manifest.filter(split="test"))
     return Material(store, sides[0], sides[1], parts, manifest)
 
 
@@ -221,6 +223,27 @@ def _refuse_one_sided(recipe: Recipe, validation: Part) -> None:
             "no label has both a film with it and one without it in validation, so that no epoch can be chosen",
             mend="Give data.split.validation a greater share, or another seed",
         )
+
+
+def _tell_absent(recipe: Recipe, part: str, films: Manifest) -> None:
+    """Warn of a class without a film, or a finding without a film with it or one without it, in a part that there is.
+
+    Of the test part this reads the table alone.
+    """
+    names = recipe.data.labels
+    if not len(films):
+        return
+    if recipe.task == "multiclass":
+        there = set(films.table["class"])
+        lacking = [name for name in names if name not in there]
+        fault = "no film of class"
+    else:
+        columns = np.asarray(truth_of(films, recipe.task, names)).T
+        lacking = [n for n, c in zip(names, columns, strict=True) if not ((c == 1).any() and (c == 0).any())]
+        fault = "only films with, only films without, or only films that do not know"
+    if lacking:
+        where = f"{part} of fold {recipe.data.split.fold}" if recipe.data.split.kind == "kfold" else part
+        logger.warning("%s has %s: %s; it cannot be measured there", where, fault, ", ".join(lacking))
 
 
 def expand_under(root: str, path: str) -> Path:
@@ -281,6 +304,7 @@ def _store(manifest: Manifest, preparation: Preparation, data: Data, masks: bool
     kind = "masks" if masks else "films"
     folder = expand(data.store) / f"{kind}-{manifest.digest[:10]}-{preparation.stored_digest[:10]}"
     with writing.named(folder), only_one(folder):
+        pixel_store.verify(folder)
         return pixel_store.build(manifest, preparation, folder, masks=masks, workers=data.workers or None)
 
 
