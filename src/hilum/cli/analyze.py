@@ -129,7 +129,8 @@ def _show(summary: Any) -> None:
         console.print(f"… and {len(summary.failures) - ROWS} more failures in the index")
     count, bad = len(summary.entries), len(summary.failures)
     console.print(
-        f"{count} report{'s' * (count != 1)}, {bad} failed, {summary.seconds:.1f} s. Index: {summary.index}",
+        f"{count} report{'s' * (count != 1)}, {bad} failed, {summary.seconds:.1f} s."
+        f" Index: {escape(str(summary.index))}",
         soft_wrap=True,
     )
 

@@ -30,6 +30,7 @@ def evaluate(
     """
     from rich.console import Console
     from rich.markdown import Markdown
+    from rich.markup import escape
 
     from hilum.bundles.card import measured
     from hilum.learning.evaluate import evaluate as measure
@@ -37,4 +38,4 @@ def evaluate(
     result = measure(bundle, manifest, out, split=split, where_sql=where, name=name, record=record)
     console = Console()
     console.print(Markdown(measured(result)))
-    console.print(f"Written to {out}", soft_wrap=True)
+    console.print(f"Written to {escape(str(out))}", soft_wrap=True)

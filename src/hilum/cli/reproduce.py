@@ -43,6 +43,7 @@ def reproduce(
     """
     from rich.console import Console
     from rich.markdown import Markdown
+    from rich.markup import escape
 
     from hilum.errors import MissingExtraError, RecipeError
 
@@ -73,7 +74,7 @@ def reproduce(
     table = carry_out(request, shlex.join(["hilum", *sys.argv[1:]]), device, at_once)
     console = Console()
     console.print(Markdown(table.read_text(encoding="utf-8")))
-    console.print(f"Written to {table.parent}", soft_wrap=True)
+    console.print(f"Written to {escape(str(table.parent))}", soft_wrap=True)
 
 
 def _foretell(request: Request, device: str) -> None:

@@ -26,6 +26,7 @@ def train(
     Example: hilum train recipes/lungs.yaml data.root=/data phases.0.epochs=5
     """
     from rich.console import Console
+    from rich.markup import escape
 
     from hilum.errors import MissingExtraError
     from hilum.learning.recipe import load_recipe
@@ -40,5 +41,5 @@ def train(
     wish = load_recipe(recipe, changes or [])
     bundle = carry_out(wish, out or Path("runs") / wish.name, tensorboard, device)
     console = Console()
-    console.print(f"Bundle: {bundle}", soft_wrap=True)
-    console.print(f"Its card: {bundle / 'card.md'}", soft_wrap=True)
+    console.print(f"Bundle: {escape(str(bundle))}", soft_wrap=True)
+    console.print(f"Its card: {escape(str(bundle / 'card.md'))}", soft_wrap=True)
