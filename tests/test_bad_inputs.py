@@ -59,10 +59,22 @@ def cut(share: float) -> Callable[[Path], None]:
     return make
 
 
-def lying_length(path: Path) -> None:
-    data = save(film(STORED), path).read_bytes()
+def cut_by(count: int) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        path.write_bytes(save(film(STORED), path).read_bytes()[:-count])
+
+    return make
+
+
+def lying_length(path: Path, **elements: object) -> None:
+    """All pixels are there; only the length of their element is a lie."""
+    data = save(film(STORED, **elements), path).read_bytes()
     at = data.index(struct.pack("<HH2sH", 0x7FE0, 0x0010, b"OW", 0)) + 8
     path.write_bytes(data[:at] + struct.pack("<L", 0xFFFFFFF0) + data[at + 4 :])
+
+
+def lying_length_before_more(path: Path) -> None:
+    lying_length(path, DataSetTrailingPadding=bytes(64))
 
 
 def nested(undefined: bool) -> Callable[[Path], None]:
@@ -139,10 +151,9 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "3 truncated header": (cut(0.06), "cut short"),
     "4 truncated pixels": (cut(0.7), "cut short"),
-    "5 pixel length 0xFFFFFFF0": (
-        lambda p: (lying_length(p), p.write_bytes(p.read_bytes()[:-100])),
-        "cut short",
-    ),
+    "5 pixel length 0xFFFFFFF0": (lying_length, "declares 4294967280 bytes"),
+    "5 pixel length 0xFFFFFFF0 in the middle": (lying_length_before_more, "declares 4294967280 bytes"),
+    "5 a last pixel that is not there": (cut_by(1), "cut short"),
     "6 nested 300 deep": (nested(undefined=False), "nests sequences"),
     "6 nested 300 deep, undefined length": (nested(undefined=True), "nests sequences"),
     "7 no rows": (without_meta(set_to(Rows=0)), "0 rows"),
@@ -207,7 +218,7 @@ def huge_png(path: Path) -> None:
 
 
 BOUNDED: dict[str, Callable[[Path], object]] = {
-    "5 pixel length 0xFFFFFFF0": lambda p: (lying_length(p), p.write_bytes(p.read_bytes()[:-100])),
+    "5 pixel length 0xFFFFFFF0": lying_length,
     "8 65535 x 65535": without_meta(set_to(Rows=65535, Columns=65535)),
     "17 deflated bomb": deflated_bomb,
     "20 a 50,000 x 50,000 PNG": huge_png,
@@ -265,6 +276,12 @@ WARNED: dict[str, tuple[dict[str, object], str]] = {
         "bad_window",
     ),
     "a slope of 0": ({"RescaleSlope": 0, "RescaleIntercept": 1}, "bad_rescale"),
+    "a slope that passes every float": ({"RescaleSlope": "1e307", "RescaleIntercept": 0}, "bad_rescale"),
+    "a slope that passes every float, with a window": (
+        {"RescaleSlope": "1e307", "RescaleIntercept": 0, "WindowCenter": 2048, "WindowWidth": 0},
+        "bad_rescale",
+    ),
+    "45 an age of 999 years": ({"PatientAge": "999Y", "PatientBirthDate": ""}, "missing_age"),
     "an empty VOI LUT": ({"VOILUTSequence": Sequence([Dataset()])}, "bad_window"),
     "an empty Modality LUT": ({"ModalityLUTSequence": Sequence([Dataset()])}, "bad_modality_lut"),
 }
@@ -281,6 +298,15 @@ def test_warned_and_read(case: str, tmp_path: Path) -> None:
     assert np.isfinite(got.pixels).all()
     # What cannot be applied is left out: the film's full range is shown.
     np.testing.assert_allclose(got.pixels, STORED / 4095, atol=2e-4)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_range_of_finite_ends_that_no_float_holds(tmp_path: Path) -> None:
+    """From -1.6e308 to 1.6e308: each end is a float, their difference is none."""
+    stored = ramp(12, True)
+    got = read(save(film(stored, 12, True, RescaleSlope="8e304", RescaleIntercept=0), tmp_path / "film.dcm"))
+    assert {n.code for n in got.notices} == {"bad_rescale"}
+    np.testing.assert_allclose(got.pixels, (stored + 2048) / 4095, atol=2e-4)
 
 
 def valid_files() -> dict[str, bytes]:

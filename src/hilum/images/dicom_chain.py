@@ -60,7 +60,9 @@ def _modality(dataset: Dataset, chain: Chain, allocated: int) -> tuple[Rescale |
     if not slope and not intercept:
         return None, ()
     rescale = Rescale(slope[0] if slope else 1.0, intercept[0] if intercept else 0.0)
-    if not math.isfinite(rescale.slope) or not math.isfinite(rescale.intercept) or rescale.slope == 0:
+    # Finite numbers are not enough: 1e307 times a stored value is infinite, and so may be the span of the outputs.
+    lowest, highest = modality_range(replace(chain, modality=rescale), 1 << allocated)
+    if not math.isfinite(highest - lowest) or rescale.slope == 0:
         text_ = (
             f"The header's rescale ({rescale.slope} x + {rescale.intercept}) is unusable; it was left out."
         )

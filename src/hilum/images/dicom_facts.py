@@ -46,6 +46,7 @@ _VIEW_CODES = {
     "399173006": "LATERAL",
     "R-10236": "LATERAL",
 }
+_OLDEST = 120.0  # years, as in a manifest; 999Y is how some systems write that they do not know
 _YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
@@ -123,16 +124,16 @@ def _sex(dataset: Dataset) -> Sex | None:
 
 
 def _age(dataset: Dataset) -> float | None:
-    """Years: Patient's Age (VR AS: 045Y, 018M, 006W, 003D), else from birth to study."""
+    """Years, 0 to 120: Patient's Age (VR AS: 045Y, 018M, 006W, 003D), else from birth to study."""
     found = re.fullmatch(r"(\d{1,3})([DWMY]?)", text(dataset, "PatientAge") or "")
-    if found:
-        return int(found[1]) * _YEARS[found[2] or "Y"]
+    if found and (stated := int(found[1]) * _YEARS[found[2] or "Y"]) <= _OLDEST:
+        return stated
     born = _date(dataset, "PatientBirthDate")
     taken = _date(dataset, "StudyDate") or _date(dataset, "AcquisitionDate") or _date(dataset, "ContentDate")
     if born is None or taken is None:
         return None
     years = (taken - born).days / 365.25
-    return years if 0 <= years <= 130 else None
+    return years if 0 <= years <= _OLDEST else None
 
 
 def _date(dataset: Dataset, keyword: str) -> date | None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from io import BytesIO
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
@@ -25,6 +26,8 @@ from pydicom.uid import (
 
 from hilum.errors import LimitError, ReadError
 from hilum.images.limits import MAX_FILE_BYTES, MAX_NESTING
+
+_UNDEFINED = 0xFFFFFFFF  # PS3.5 section 7.1.1: the element ends with a delimiter
 
 
 def looks_like_dicom(data: bytes) -> bool:
@@ -46,7 +49,7 @@ def parse_dicom(data: bytes) -> tuple[Dataset, UID]:
     Raises
     ------
     LimitError: a deflated dataset that inflates past `MAX_FILE_BYTES`, or sequences nested past `MAX_NESTING`.
-    ReadError: bytes that are no DICOM dataset.
+    ReadError: bytes that are no DICOM dataset, or whose Pixel Data ends past them.
     """
     start = 132 if data[128:132] == b"DICM" else 0
     stream = BytesIO(data)
@@ -58,6 +61,7 @@ def parse_dicom(data: bytes) -> tuple[Dataset, UID]:
         stream = BytesIO(_inflate(memoryview(data)[stream.tell() :]))
     try:
         dataset = read_dataset(stream, syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian)
+        _check_pixel_length(dataset)
         _check_nesting(dataset)
     except RecursionError:
         raise _too_deep() from None
@@ -93,6 +97,21 @@ def _inflate(packed: memoryview) -> bytes:
     if not inflater.eof:
         raise ReadError("the deflated dataset is cut short", mend="Fetch the file again from its source.")
     return data
+
+
+def _check_pixel_length(dataset: Dataset) -> None:
+    """pydicom takes what there is of an element whose length passes the end of the file, and says nothing."""
+    if "PixelData" not in dataset:
+        return
+    element = dataset.get_item("PixelData")
+    if not isinstance(element, RawDataElement) or element.length == _UNDEFINED:
+        return
+    there = len(element.value or b"")
+    if there < element.length:
+        raise ReadError(
+            f"its pixel data is cut short: it declares {element.length} bytes and the file holds {there}",
+            mend="Fetch the file again from its source.",
+        )
 
 
 def _check_nesting(dataset: Dataset) -> None:
