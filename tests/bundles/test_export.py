@@ -12,10 +12,13 @@ import torch
 
 from hilum.bundles import Bundle, files, load, save, verify
 from hilum.bundles import export as export_module
+from hilum.bundles.ensembling import ensemble
 from hilum.bundles.export import OPSET, export
+from hilum.bundles.info import Architecture
 from hilum.bundles.runtimes import NAMES
 from hilum.errors import BundleError, MissingExtraError
 from hilum.images.radiograph import Radiograph
+from hilum.models import build
 from tests.bundles_for_tests import classifier_bundle, unet_bundle
 from tests.phantom import phantom
 
@@ -220,3 +223,66 @@ def test_a_bundle_without_forms_is_written_as_before():
     """Keys that came later are left out at their default: the built-in bundles keep their digests."""
     raw = json.loads(json.dumps(classifier_bundle().info.model_dump(mode="json")))
     assert not {"precision", "exports", "half_at"} & (set(raw) | set(raw["calibration"]))
+
+
+def two_backbones(name: str, **options: object) -> Bundle:
+    """A model on two tiny backbones, in the place of the toy's one."""
+    base = classifier_bundle()
+    options = {
+        "first": "mobilenetv3_small_050",
+        "second": "lcnet_050",
+        "channels": 1,
+        "size": (64, 64),
+        "dropout": 0.2,
+        **options,
+    }
+    torch.manual_seed(4)
+    model = build(name, outputs=3, **options)
+    return Bundle(base.info.model_copy(update={"model": Architecture(name=name, options=options)}), model)
+
+
+def fused() -> Bundle:
+    made = two_backbones("attention_fusion", first_tap=None, second_tap=None, width=16)
+    torch.nn.init.constant_(made.model.attention.gamma, 0.7)  # at its first value, 0, attention does nothing
+    return made
+
+
+def side_by_side() -> Bundle:
+    return two_backbones("concat_hybrid", hidden=16)
+
+
+def joined() -> Bundle:
+    return ensemble([classifier_bundle(seed=seed) for seed in (0, 1)], "joined")
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("make", [fused, side_by_side, joined])
+def test_models_of_several_parts_answer_as_torch_does_too(make, films, tmp_path):
+    bundle = make()
+    place = save(bundle if make is joined else lively(bundle, films), tmp_path / "toy")
+    for form in ("onnx", "int8"):
+        export(place, form, place, films)
+    reference = load(place)
+    images = torch.cat([reference.prepare(f) for f in films[:3]])
+    expected = reference.probabilities(reference(images))
+    found = {form: load(place, form, threads=1) for form in ("onnx", "int8")}
+    answers = {form: form_of.probabilities(form_of(images)) for form, form_of in found.items()}
+    assert (answers["onnx"] - expected).abs().max() < 1e-4
+    assert 1e-7 < (answers["int8"] - expected).abs().max() < 0.15
+
+
+@pytest.mark.parametrize(("module", "step"), [("openvino", "read_model"), ("nncf", "quantize")])
+@pytest.mark.parametrize("error", [RuntimeError("odd\ngraph"), ValueError("odd"), KeyError("odd")], ids=repr)
+def test_a_graph_that_a_package_trips_over_is_a_bundle_error(
+    module, step, error, films, tmp_path, monkeypatch
+):
+    def trips(*_: object, **__: object) -> None:
+        raise error
+
+    if module == "openvino":
+        monkeypatch.setattr("openvino.Core.read_model", trips)
+    else:
+        monkeypatch.setattr("nncf.quantize", trips)
+    with pytest.raises(BundleError, match="odd"):
+        export(classifier_bundle(), "int8", tmp_path / "toy", films)
+    assert list(tmp_path.iterdir()) == []

@@ -157,19 +157,25 @@ def _prepared(bundle: Bundle, films: Films) -> list[NDArray[np.float32]]:
 def _openvino(graph: bytes, inputs: list[NDArray[np.float32]] | None) -> dict[str, bytes]:
     """The graph as OpenVINO's two files (`xml`, `bin`), quantised by `inputs` where there are any."""
     openvino = extra("openvino", "export")
-    model = openvino.Core().read_model(model=graph)
+    try:
+        model = openvino.Core().read_model(model=graph)
+    except Exception as error:  # an odd graph trips anything in it
+        raise BundleError(f"OpenVINO cannot read its graph ({first_line(error)})") from error
     if inputs is not None:
         nncf = extra("nncf", "export to INT8")
         logging.getLogger("nncf").setLevel(
             logging.ERROR
         )  # its own function would silence every handler of the process
-        model = nncf.quantize(
-            model,
-            nncf.Dataset(inputs),
-            subset_size=len(inputs),
-            preset=nncf.QuantizationPreset.MIXED,
-            ignored_scope=nncf.IgnoredScope(names=[*_first_convolutions(model), *_head_nodes(model)]),
-        )
+        try:
+            model = nncf.quantize(
+                model,
+                nncf.Dataset(inputs),
+                subset_size=len(inputs),
+                preset=nncf.QuantizationPreset.MIXED,
+                ignored_scope=nncf.IgnoredScope(names=[*_first_convolutions(model), *_head_nodes(model)]),
+            )
+        except Exception as error:  # likewise; nncf's own errors have no common base
+            raise BundleError(f"its graph cannot be made INT8 ({first_line(error)})") from error
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "model.xml"
         try:
