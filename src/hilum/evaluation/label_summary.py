@@ -34,8 +34,8 @@ BEFORE = "ece_uncalibrated"
 class LabelSummary:
     """One label, or one class against the others.
 
-    `metrics` holds an estimate for each name of METRICS, and of BEFORE where there was a calibration. `threshold` is NaN for exclusive classes, where the
-    most probable class is called.
+    `metrics` holds an estimate for each name of METRICS, and for BEFORE where there was a calibration. `threshold` is NaN
+    for exclusive classes, where the most probable class is called.
     """
 
     name: str

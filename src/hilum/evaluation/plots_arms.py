@@ -41,14 +41,23 @@ def plot_roc_arms(
     return panels(first, names, path, draw, "1 − specificity", "sensitivity", marks)
 
 
-def plot_losses(curves: Mapping[str, Mapping[str, ArrayLike]], path: str | Path) -> Path:
-    """Training and validation loss over epochs, a panel an arm: arm to series ("train", "validation") to values."""
+def plot_losses(
+    curves: Mapping[str, Mapping[str, ArrayLike]],
+    path: str | Path,
+    phases: Mapping[str, Sequence[int]] | None = None,
+) -> Path:
+    """Training and validation loss over epochs, a panel an arm: arm to series ("train", "validation") to values.
+
+    phases: by arm, the epochs (from 1) with which a further phase begins, as thin lines.
+    """
     figure, axes_of = grid(len(curves), 3.4, 2.8)
     for axes, (arm, series) in zip(axes_of, curves.items(), strict=True):
         for colour, (name, values) in zip(cycle(COLOURS), series.items(), strict=False):
             axes.plot(
                 np.arange(1, len(np.asarray(values)) + 1), values, color=colour, linewidth=1.4, label=name
             )
+        for start in (phases or {}).get(arm, ()):
+            axes.axvline(start - 0.5, color=GREY, linewidth=0.8, linestyle=":")
         axes.set_title(arm, fontsize=9)
         axes.set_xlabel("epoch")
         axes.set_ylabel("loss")

@@ -17,8 +17,8 @@ from hilum.bundles import Bundle
 from hilum.datasets.manifest import Manifest
 from hilum.evaluation import plots
 from hilum.evaluation.calibration import Calibration
-from hilum.evaluation.overlap import OverlapScores, summarise_overlap
 from hilum.evaluation.label_summary import BEFORE
+from hilum.evaluation.overlap import OverlapScores, summarise_overlap
 from hilum.evaluation.subgroups import OverlapSubgroup, Subgroup, age_bands, overlap_subgroups, subgroup_table
 from hilum.evaluation.summary import Summary, multiclass_summary, multilabel_summary
 from hilum.learning.material import patient_keys
