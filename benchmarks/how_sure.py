@@ -186,7 +186,8 @@ def misses(films: Films, halves: Halves) -> dict[str, Any]:
         rates = confusion.rate_estimates(films.truth[test], called, films.patients[test])
         found[kind] = {
             "guarantee": control.guarantee,
-            "thresholds": dict(zip(films.names, control.thresholds, strict=True)),
+            "thresholds": dict(zip(films.names, control.as_dict()["thresholds"], strict=True)),
+            "calls": dict(zip(films.names, control.as_dict()["calls"], strict=True)),
             "patients": dict(zip(films.names, control.patients, strict=True)),
             "missed": dict(
                 zip(

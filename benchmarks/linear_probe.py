@@ -47,7 +47,7 @@ def main() -> None:
     train, validation, test = (part == name for name in ("train", "validation", "test"))
     strength = max(STRENGTHS, key=lambda c: _macro(truth, probe(x, truth, train, c), validation, films))
     scores = probe(x, truth, train | validation, strength)
-    patients = films.table["patient"].to_numpy()[test]
+    patients = np.array(material.patient_keys(films))[test]
     print(f"frozen {recipe.model.options['name']}, C = {strength:g}, {test.sum()} official test films")
     for name, estimate in zip(names, auc_estimates(truth[test], scores[test], patients), strict=True):
         print(f"  {name:20s} {estimate}")
@@ -81,7 +81,7 @@ def probe(x: NDArray, truth: NDArray, fit: NDArray[np.bool_], strength: float) -
 
 
 def _macro(truth: NDArray, scores: NDArray, part: NDArray[np.bool_], films: Manifest) -> float:
-    return macro_auc(truth[part], scores[part], films.table["patient"].to_numpy()[part]).value
+    return macro_auc(truth[part], scores[part], np.array(material.patient_keys(films))[part]).value
 
 
 if __name__ == "__main__":

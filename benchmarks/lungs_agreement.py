@@ -26,6 +26,7 @@ from hilum.datasets.manifest import Manifest
 from hilum.datasets.preparing import canonical_mask, read_mask
 from hilum.evaluation.bootstrap import bootstrap
 from hilum.images.read import read
+from hilum.learning.material import patient_keys
 
 ROOT = Path(os.environ.get("HILUM_DATA") or Path(__file__).resolve().parents[1].parent / "shared" / "data")
 Boxes = dict[str, NDArray[np.float64]]
@@ -42,6 +43,7 @@ def main() -> None:
     drawn = drawn_boxes(ROOT / "lung_boxes" / "annotations.json")
     films = Manifest.load(given.manifest).filter(split="test")
     bundle = load(given.bundle)
+    keys = patient_keys(films)
     patients, overlaps, edges = [], defaultdict(list), defaultdict(list)
     for row, path in enumerate(films.paths()):
         if path.name not in drawn:
@@ -54,7 +56,7 @@ def main() -> None:
         for side in ("left", "right"):
             if not all(side in boxes for boxes in found.values()):
                 continue
-            patients.append(films.table["patient"][row])
+            patients.append(keys[row])
             for pair in PAIRS:
                 first, second = (found[name][side] for name in pair)
                 overlaps[pair].append(iou(first, second))

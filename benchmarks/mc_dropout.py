@@ -1,8 +1,9 @@
-"""Monte Carlo dropout, T = 100: one encoder pass and 100 rows through the head, beside 100 passes of the whole network.
+"""Monte Carlo dropout: one encoder pass and T rows through the head, beside T passes of the whole network.
 
-    python -m benchmarks.mc_dropout [--model timm] [--name mobilenetv2_100] [--size 224] [--samples 100] [--rounds N]
+    python -m benchmarks.mc_dropout [--model timm] [--name mobilenetv2_100] [--size 224] [--samples 50] [--rounds N]
 
-`--model`: timm (one linear layer), backbone_head (a hidden layer of 512) or attention_fusion (the published one; no name).
+`--samples`: T, the rows through the head. `--model`: timm (one linear layer), backbone_head (a hidden layer of 512) or
+attention_fusion (the published one; no name).
 
 Prints CPU milliseconds of one thread (median) and the cost of ours in passes of the network; the goal is at most 1.1.
 Both draw from the same distribution, which is checked before they are timed.
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("--model", default="timm", choices=("timm", "backbone_head", "attention_fusion"))
     parser.add_argument("--name", default="mobilenetv2_100")
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--samples", type=int, default=100)
+    parser.add_argument("--samples", type=int, default=50, help="T: rows through the head, and whole passes")
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -48,7 +49,7 @@ def main() -> None:
     for round_number in range(options.rounds + 1):
         for name, run in work.items():
             if name == "whole passes" and round_number > 3:
-                continue  # three are enough of what takes a hundred times as long
+                continue  # three are enough of what takes T times as long
             started = time.process_time()
             run()
             taken[name].append(1000 * (time.process_time() - started))

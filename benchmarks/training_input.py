@@ -5,7 +5,8 @@
 
 Every reader gives the same thing: uint8 batches of 32 at the prepared size, in a new order each epoch. The folder readers
 are as fast as this is usually done: OpenCV decodes to grey and resizes by area, in the training process or in two workers
-of torch's DataLoader. All files are in the page cache; the readers take turns, and a reader counts with its median.
+of torch's DataLoader. All files are in the page cache; the readers take turns, and a reader counts with its median
+of films a second of wall time: work of the loader's processes is not seen by this one's processor time.
 NIH films are 448 pixels here: both folders are resized from them, so that only the cost of decoding is real.
 """
 
@@ -139,7 +140,9 @@ def show(rates: dict[str, list[float]], args: argparse.Namespace) -> None:
     console = Console()
     what = "films of ChestX-ray14" if args.real else "phantoms"
     console.print(
-        f"{args.films} {what}, batches of {BATCH} at {args.size} px, {args.turns} turns of {args.seconds:g} s"
+        f"{args.films} {what}, batches of {BATCH} at {args.size} px, {args.turns} turns of {args.seconds:g} s;"
+        " films a second by the clock on the wall, for workers' time is no time of this process: on a busy machine trust"
+        " the ratios, and the spread"
     )
     console.print(table)
     least = min(store / median for name, median in medians.items() if name != "pixel store")

@@ -1,4 +1,4 @@
-"""Memory stays flat: nothing of a film outlives its report. `benchmarks/flat_memory.py` does it over 1,000 films."""
+"""Memory stays flat: nothing of a film outlives its report. `benchmarks/thousand_films.py` does it over 1,000 films."""
 
 from __future__ import annotations
 
