@@ -7,18 +7,21 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import polars as pl
 import pytest
+import scipy.stats
 import sklearn.metrics as sklearn
 
-from hilum.errors import DataError
+from hilum import studies
+from hilum.errors import BundleError, DataError
 from hilum.learning import run as running
-from hilum.studies import cost, results
+from hilum.studies import comparisons, cost, devices, figures, results, tables
 from hilum.studies.jobs import Request
 from hilum.studies.reproduce import reproduce
-from hilum.studies.results import aligned, collect, read
+from hilum.studies.results import Predictions, aligned, collect, read
 from hilum.studies.study import Study, Variant
 from tests.learning.conftest import content
 
@@ -35,7 +38,11 @@ def study(films: Path, task: str, **changes: Any) -> Study:
             "title": "Plain",
             "published": {"fold_accuracy": [90.0, 80.0], "accuracy": 85.0, "auc": {"Mass": 0.9}},
         },
-        "hidden": {"title": "Hidden", "changes": {"model": TINY}},
+        "hidden": {
+            "title": "Hidden",
+            "changes": {"model": TINY},
+            "published": {"fold_accuracy": [70.0, 76.0], "p_value": 0.2} if task == "multiclass" else {},
+        },
     }
     exclusive = task == "multiclass"
     return Study.model_validate(
@@ -46,6 +53,8 @@ def study(films: Path, task: str, **changes: Any) -> Study:
             "metric": "accuracy" if exclusive else "macro_auc",
             "recipe": recipe,
             "test": "split = 'test'" if exclusive else None,
+            "films": 1000,
+            "apart": "ill",
             "uncertainty": None
             if exclusive
             else {
@@ -56,7 +65,17 @@ def study(films: Path, task: str, **changes: Any) -> Study:
                 "published_mean": 0.3,
                 "published_deviation": 0.02,
             },
-            "variants": {"published": {"about": "Toy.", "reference": "plain", "folds": [0, 1], "arms": arms}},
+            "variants": {
+                "published": {
+                    "about": "Toy.",
+                    "reference": "plain",
+                    "folds": [0, 1],
+                    "arms": arms,
+                    "published_only": {
+                        "far": {"title": "Far", "published": {"accuracy": 77.0, "p_value": 0.03}}
+                    },
+                }
+            },
             **changes,
         }
     )
@@ -69,16 +88,16 @@ def request_of(study: Study, films: Path, out: Path, **given: Any) -> Request:
 @pytest.fixture(scope="module")
 def exclusive(films: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Request, dict[str, Any]]:
     request = request_of(study(films, "multiclass"), films, tmp_path_factory.mktemp("study"))
-    path = reproduce(request, "hilum reproduce toy", device="cpu")
-    return request, json.loads(path.with_suffix(".json").read_text())
+    return request, carried_out(request)
+
+
+def carried_out(request: Request) -> dict[str, Any]:
+    """What `table.json` holds."""
+    return json.loads(reproduce(request, device="cpu").table.with_suffix(".json").read_text())
 
 
 def table(found: dict[str, Any], title: str) -> list[dict[str, Any]]:
     return next(t["rows"] for t in found["tables"] if t["title"].startswith(title))
-
-
-def without_time(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if not key.startswith("ms ")}
 
 
 def test_the_tables_are_those_of_the_predictions(exclusive: tuple[Request, dict[str, Any]]):
@@ -90,7 +109,13 @@ def test_the_tables_are_those_of_the_predictions(exclusive: tuple[Request, dict[
         called = kept["probability:ill"] > kept["probability:well"]
         share = 100 * float((called == (kept["truth:ill"] == 1)).mean())
         title = {"plain": "Plain", "hidden": "Hidden"}[job.arm]
-        assert rows[title, "here"][f"fold {job.fold + 1}"] == f"{share:.2f}"
+        assert rows[title, "here"][f"fold {job.number}"] == f"{share:.2f}"
+    pooled = collect("plain", [job for job in request.jobs() if job.arm == "plain"]).pooled
+    whole = rows["Plain", "here"]["all films"]
+    assert whole["value"] == pytest.approx(100 * pooled.right.mean())
+    assert whole["low"] < whole["value"] < whole["high"] and whole["n"] == 36
+    assert rows["Far", "published"]["mean"] == "77.00"
+    assert rows["Far", "published"]["fold 1"] is None
 
 
 def test_every_film_is_held_out_once_and_the_list_is_scored_by_the_mean(
@@ -106,24 +131,30 @@ def test_every_film_is_held_out_once_and_the_list_is_scored_by_the_mean(
     np.testing.assert_allclose(result.list.probability, (members[0].probability + members[1].probability) / 2)
     assert len(result.list.films) == 12
     row = next(r for r in table(found, "Accuracy on the published") if r["arm"] == "Plain")
-    assert row["here"]["value"] == pytest.approx(result.list.right.mean())
-    assert row["here"]["low"] <= row["here"]["value"] <= row["here"]["high"]
+    assert row["accuracy"]["value"] == pytest.approx(100 * result.list.right.mean())
+    assert row["accuracy"]["low"] <= row["accuracy"]["value"] <= row["accuracy"]["high"]
     assert row["models averaged"] == 2
 
 
 def test_comparisons_are_in_words(exclusive: tuple[Request, dict[str, Any]]):
     _, found = exclusive
     titles = [c["title"] for c in found["comparisons"]]
-    assert titles == ["Over folds", "Over films: accuracy", "Over films: macro AUC"]
+    printed = "The paper's own fold accuracies, tested again"
+    assert titles == ["Over folds", "Over films: accuracy", "Over films: macro AUC", printed]
     assert all("Plain − Hidden" in v["words"] for c in found["comparisons"] for v in c["verdicts"])
+    assert "Fold and seed change together" in found["comparisons"][0]["notes"][0]
 
 
 def test_the_page_says_what_it_rests_on_and_its_pictures_are_there(exclusive: tuple[Request, dict[str, Any]]):
     request, found = exclusive
     page = (request.place / "table.md").read_text()
     assert "not a medical device" in page.lower()
-    assert "hilum reproduce toy" in page
+    assert "hilum reproduce toy --data DATA --out OUT --variant published" in page
     assert "36 held-out films" in page
+    assert "rest on 48 films, 5 % of the paper's 1,000" in page
+    for text in (page, json.dumps(found)):
+        assert str(request.data) not in text and str(request.out) not in text
+    assert found["figures"][-1] == "figures/predictions.png"
     assert {Path(f).name for f in found["figures"]} == {
         "labels.png", "roc.png", "losses.png", "predictions.png", "confusion-plain.png", "confusion-hidden.png"
     }  # fmt: skip
@@ -147,11 +178,7 @@ def test_a_second_call_does_nothing_again(
         raise AssertionError("trained again")
 
     monkeypatch.setattr(running, "run_phase", refuse)
-    again = json.loads(
-        reproduce(request, "hilum reproduce toy", device="cpu").with_suffix(".json").read_text()
-    )
-    for before_, after in zip(found["tables"], again["tables"], strict=True):
-        assert [without_time(r) for r in after["rows"]] == [without_time(r) for r in before_["rows"]]
+    assert carried_out(request) == found | {"made": ANY}
     assert {p: p.stat().st_mtime_ns for p in kept} == before
 
 
@@ -196,8 +223,7 @@ def test_an_arm_that_leaks_on_purpose_is_measured_on_its_own_test_part(films: Pa
     arm = {"title": "Leaky", "changes": {"data.split": leaky}}
     variant = toy.variants["published"].model_dump() | {"arms": {"leaky": arm}, "reference": "leaky"}
     toy = toy.model_copy(update={"variants": {"published": Variant.model_validate(variant)}})
-    path = reproduce(request_of(toy, films, tmp_path, folds=(0,)), "hilum reproduce toy", device="cpu")
-    found = json.loads(path.with_suffix(".json").read_text())
+    found = carried_out(request_of(toy, films, tmp_path, folds=(0,)))
     assert found["failed_runs"] == []
     parts = pl.read_parquet(tmp_path / "published/runs/leaky/1/manifest.parquet")["split"]
     assert found["held_out_films"] == (parts == "test").sum()
@@ -212,8 +238,7 @@ def test_findings_with_dropout_and_a_run_that_fails(films: Path, tmp_path: Path)
         update={"arms": {**arms, "broken": broken}, "reference": "hidden"}
     )
     toy = toy.model_copy(update={"variants": {"published": variant}})
-    path = reproduce(request_of(toy, films, tmp_path), "hilum reproduce toy", device="cpu")
-    found = json.loads(path.with_suffix(".json").read_text())
+    found = carried_out(request_of(toy, films, tmp_path))
     assert len(found["failed_runs"]) == 2
     assert all("no_such_net" in fault for fault in found["failed_runs"])
     rows = {r["label"]: r for r in table(found, "AUC")}
@@ -227,7 +252,7 @@ def test_findings_with_dropout_and_a_run_that_fails(films: Path, tmp_path: Path)
 
 def test_missing_films_are_named_and_a_missing_folder_refused(films: Path, tmp_path: Path):
     with pytest.raises(DataError, match="no such folder"):
-        reproduce(request_of(study(films, "multiclass"), tmp_path / "none", tmp_path), "x", device="cpu")
+        reproduce(request_of(study(films, "multiclass"), tmp_path / "none", tmp_path), device="cpu")
 
 
 def test_arms_are_compared_on_the_films_that_both_have(exclusive: tuple[Request, dict[str, Any]]):
@@ -271,3 +296,185 @@ def test_folds_count_from_one_wherever_they_are_named(exclusive: tuple[Request, 
     request, found = exclusive
     assert found["folds"] == [1, 2]
     assert [job.folder.name for job in request.jobs()] == ["1", "2", "1", "2"]
+
+
+def test_printed_p_values_stand_beside_the_same_test_on_printed_and_own_folds(
+    exclusive: tuple[Request, dict[str, Any]],
+):
+    request, found = exclusive
+    rows = {r["arm"]: r for r in table(found, "P-values against Plain")}
+    assert set(rows) == {"Hidden", "Far"}
+    expected = scipy.stats.ttest_ind([90.0, 80.0], [70.0, 76.0]).pvalue
+    assert rows["Hidden"]["p, published"] == "0.2"
+    assert rows["Hidden"]["p, from the printed folds"] == f"{expected:.4f}"
+    arms = {name: [j for j in request.jobs() if j.arm == name] for name in ("plain", "hidden")}
+    own = [[100 * f.right.mean() for f in collect(name, jobs).folds] for name, jobs in arms.items()]
+    p = scipy.stats.ttest_ind(*own).pvalue
+    assert rows["Hidden"]["p, here"] == (None if np.isnan(p) else f"{p:.4f}")
+    assert (rows["Far"]["p, published"], rows["Far"]["p, from the printed folds"]) == ("0.03", None)
+
+
+def test_classes_are_reported_one_by_one_and_without_the_one_apart(
+    exclusive: tuple[Request, dict[str, Any]],
+):
+    request, found = exclusive
+    films = collect("plain", [job for job in request.jobs() if job.arm == "plain"]).list
+    assert films is not None
+    truth, called = films.truth.argmax(1), films.probability.argmax(1)
+    rows = {(r["arm"], r["class"]): r for r in table(found, "Calls by class")}
+    ill = films.labels.index("ill")
+    row = rows["Plain", "ill"]
+    assert row["sensitivity"]["value"] == pytest.approx(sklearn.recall_score(truth == ill, called == ill))
+    assert row["specificity"]["value"] == pytest.approx(sklearn.recall_score(truth != ill, called != ill))
+    assert row["films"] == (truth == ill).sum()
+    apart = next(r for r in table(found, "Without ill") if r["arm"] == "Plain")
+    assert apart["accuracy, %"]["value"] == pytest.approx(100 * (called == truth)[truth != ill].mean())
+    assert apart["films"] == (truth != ill).sum()
+    matrix = next(m for m in found["confusion_matrices"] if m["arm"] == "Plain")
+    assert matrix["counts"] == sklearn.confusion_matrix(truth, called, labels=[0, 1]).tolist()
+
+
+def test_calibration_and_selection_are_those_of_the_final_films(exclusive: tuple[Request, dict[str, Any]]):
+    request, found = exclusive
+    films = collect("plain", [job for job in request.jobs() if job.arm == "plain"]).list
+    assert films is not None
+    row = next(r for r in table(found, "Calibration and selective") if r["arm"] == "Plain")
+    assert row["Brier"]["value"] == pytest.approx(np.mean((films.probability - films.truth) ** 2))
+    order = np.argsort(-films.probability.max(1), kind="stable")
+    wrong = (~films.right)[order]
+    expected = np.mean(np.cumsum(wrong) / np.arange(1, len(wrong) + 1))
+    assert row["AURC"]["value"] == pytest.approx(expected, abs=1e-6)
+    assert row["wrong"]["value"] == pytest.approx((~films.right).mean())
+    assert all(row[name]["low"] <= row[name]["value"] <= row[name]["high"] for name in ("log loss", "ECE"))
+
+
+def test_facts_name_films_patients_and_the_manifest(exclusive: tuple[Request, dict[str, Any]]):
+    _, found = exclusive
+    parted, listed = found["films"].values()
+    assert (parted["films"], parted["patients"], listed["films"], listed["patients"]) == (36, 18, 12, 6)
+    assert parted["labels"] == {"well": 18, "ill": 18}
+    assert len(parted["manifest"]) == 64
+    assert set(found["training_seconds"]) == {"plain", "hidden"}
+    assert found["missing_films"] == {"count": 0, "first": [], "file": None}
+
+
+def test_a_form_that_was_damaged_is_made_again(
+    exclusive: tuple[Request, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    request, _ = exclusive
+    job = request.jobs()[0]
+    shutil.copytree(job.folder, tmp_path / "run")
+    job = dataclasses.replace(job, folder=tmp_path / "run")
+    (job.folder / "small" / "bundle.json").write_text("{")
+    (job.folder / "small" / "model.onnx").unlink()
+    made: list[str] = []
+
+    def export(source: Path, form: str, place: Path, films: Any) -> Path:
+        assert not place.exists() or made
+        made.append(form)
+        return place
+
+    monkeypatch.setattr(devices, "export", export)
+    assert devices._exported(job) == job.folder / "small"
+    assert made == ["onnx", "int8"]
+
+
+def test_an_arm_that_cannot_be_exported_is_no_failed_run(
+    exclusive: tuple[Request, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    request, _ = exclusive
+    variant = request.study.variant("published")
+    results_ = [collect("plain", [job for job in request.jobs() if job.arm == "plain"])]
+
+    def refuse(*_: Any) -> Path:
+        raise BundleError("it cannot be traced")
+
+    monkeypatch.setattr(devices, "_exported", refuse)
+    assert devices.small_devices(request.study, variant, results_, tmp_path) == (
+        None,
+        ("plain: it cannot be traced.",),
+    )
+
+
+def test_arms_are_compared_on_the_folds_that_all_have(exclusive: tuple[Request, dict[str, Any]]):
+    request, _ = exclusive
+    jobs = {name: [job for job in request.jobs() if job.arm == name] for name in ("plain", "hidden")}
+    part = [collect("plain", jobs["plain"]), collect("hidden", jobs["hidden"][1:])]
+    variant = request.study.variant("published")
+    assert comparisons.shared_folds(part) == [1]
+    over = comparisons.comparisons(request.study, variant, part)[0]
+    assert over.verdicts == ()
+    assert over.notes == ("Not compared: folds that every arm has: 1; a test needs two.",)
+    three = [
+        dataclasses.replace(
+            r,
+            jobs=(*r.jobs, dataclasses.replace(r.jobs[0], fold=number)),
+            folds=(*r.folds, r.folds[0]),
+        )
+        for r, number in zip([collect(name, own) for name, own in jobs.items()], (2, 3), strict=True)
+    ]
+    over = comparisons.comparisons(request.study, variant, three)[0]
+    assert "folds 1, 2, which every arm has" in over.notes[1]
+    assert figures.draw_predictions(variant, part, request.place / "figures")
+
+
+def test_one_fold_has_an_interval(exclusive: tuple[Request, dict[str, Any]]):
+    request, _ = exclusive
+    one = collect("plain", request.jobs()[1:2])
+    row = tables.fold_accuracy(request.study.variant("published"), [one]).rows[1]
+    assert row["fold 2"]["low"] < row["fold 2"]["high"]
+    assert (row["mean"], row["deviation"]) == (None, None)
+
+
+def predictions(truth: list[list[float]], random: np.random.Generator) -> Predictions:
+    labels = np.array(truth, np.float64)
+    names = np.array([f"f{i}" for i in range(len(labels))])
+    return Predictions(
+        ("a", "b"), names, names, labels, random.random(labels.shape), np.full(labels.shape, 0.5)
+    )
+
+
+def test_folds_are_compared_by_the_labels_that_all_of_them_define():
+    random = np.random.default_rng(0)
+    whole = predictions([[0, 0], [1, 1], [0, 1], [1, 0]] * 5, random)
+    without_b = predictions([[0, 0], [1, 0], [0, 0], [1, 0]] * 5, random)
+    values, left_out = comparisons.macro_aucs({"one": [whole, whole], "other": [whole, without_b]})
+    assert left_out == ["b"]
+    assert values["one"][0] == pytest.approx(
+        sklearn.roc_auc_score(whole.truth[:, 0], whole.probability[:, 0])
+    )
+
+
+def test_repetitions_that_drew_their_own_splits_are_compared_unpaired():
+    values = {"mine": [0.81, 0.83, 0.80], "other": [0.78, 0.77, 0.79]}
+    verdict = comparisons._unpaired(values, "mine", "macro AUC", 4)[0]
+    assert verdict.adjusted == pytest.approx(scipy.stats.ttest_ind(values["mine"], values["other"]).pvalue)
+    assert "nothing is paired" in verdict.words()
+
+
+def test_calls_are_held_to_the_thresholds_and_unknown_ones_left_out():
+    found = Predictions(
+        ("a", "b"),
+        np.array(["f", "g"]),
+        np.array(["p", "q"]),
+        np.array([[1.0, np.nan], [0.0, 1.0]]),
+        np.array([[0.4, 0.9], [0.2, 0.3]]),
+        np.array([[0.3, np.nan], [0.1, np.nan]]),
+    )
+    np.testing.assert_array_equal(found.called, [[True, False], [True, False]])
+    np.testing.assert_array_equal(found.errors, [[0, np.nan], [1, np.nan]])
+    np.testing.assert_allclose(found.doubt[:, 0], [0.6, 0.8])
+
+
+def test_the_command_names_no_place():
+    toy = studies.load("roy-fusion")
+    changes = (
+        "data.store=/home/me/stores",
+        "model.pretrained=[/a/b.safetensors, null]",
+        "data.keep=view = 'PA'",
+    )
+    command = Request(toy, "light", Path("/d"), Path("/o"), ("fusion",), (0, 2), 0.5, changes).command
+    assert "/" not in command
+    assert "--data DATA --out OUT --variant light --arms fusion --folds 1 --folds 3 --fraction 0.5" in command
+    assert "data.store=stores" in command and "[b.safetensors, null]" in command
+    assert "view = " in command

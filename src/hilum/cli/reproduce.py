@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +33,8 @@ def reproduce(
 ) -> None:
     """Run a published study on your copy of its data: its arms, its tables and figures, printed beside yours.
 
-    A study that was stopped goes on when the same command is given again.
+    A study that was stopped goes on when the same command is given again. Exit code 1 says that a run failed; the
+    report, written all the same, names it.
 
     Example: hilum reproduce nandi-hybrid --data /data --variant light --out studies/nandi
 
@@ -71,10 +70,13 @@ def reproduce(
         _foretell(request, device)
         return
     logging.getLogger("hilum").setLevel(logging.INFO)
-    table = carry_out(request, shlex.join(["hilum", *sys.argv[1:]]), device, at_once)
+    made = carry_out(request, device, at_once)
     console = Console()
-    console.print(Markdown(table.read_text(encoding="utf-8")))
-    console.print(f"Written to {escape(str(table.parent))}", soft_wrap=True)
+    console.print(Markdown(made.table.read_text(encoding="utf-8")))
+    console.print(f"Written to {escape(str(made.table.parent))}", soft_wrap=True)
+    if made.faults:
+        typer.secho(f"hilum: {len(made.faults)} runs failed; the report names them", fg="red", err=True)
+        raise typer.Exit(1)
 
 
 def _foretell(request: Request, device: str) -> None:
@@ -84,7 +86,7 @@ def _foretell(request: Request, device: str) -> None:
     from hilum.studies import cost
 
     jobs = request.jobs()
-    costs = cost.estimate(jobs, "cpu" if device == "auto" else device)
+    costs = cost.estimate(jobs, device)
     rows = cost.rows(costs)
     table = Table(*rows[0])
     for row in rows:
@@ -94,6 +96,6 @@ def _foretell(request: Request, device: str) -> None:
     hours = sum(each.seconds for each in costs) / 3600
     disk = sum(each.megabytes for each in costs) + cost.store_megabytes(jobs)
     console.print(
-        f"{len(jobs)} runs, at most {hours:.1f} hours of training at the measured steps, {disk / 1000:.1f} GB of disk."
-        " Early stopping may end runs sooner; testing and figures come on top."
+        f"{len(jobs)} runs, at most {hours:.1f} hours of training steps as measured, {disk / 1000:.1f} GB of disk."
+        " Early stopping may end runs sooner; validation after each epoch, testing, export and figures come on top."
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hilum.errors import RecipeError
-from hilum.models.pretrained import load_pretrained
+from hilum.models.pretrained import downloaded, load_pretrained
 
 IMAGENET = "imagenet"  # as `pretrained`: timm downloads
 
@@ -22,7 +22,8 @@ def create(
     """The timm model `name` without its classifier.
 
     `pretrained`: None, `imagenet` or the path of a .safetensors file. `size`: (height, width) of the input, which only
-    models made for one size take. Raises RecipeError for an unknown name, BundleError for weights that do not fit.
+    models made for one size take. Raises RecipeError for an unknown name, BundleError for weights that do not fit or
+    cannot be downloaded.
     """
     if not timm.is_model(name):
         close = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:8])
@@ -30,8 +31,10 @@ def create(
     options: dict[str, Any] = {"num_classes": 0, "in_chans": channels}
     if size is not None and _has_one_size(name):
         options["img_size"] = tuple(size)
-    backbone = timm.create_model(name, pretrained=pretrained == IMAGENET, **options)
-    if pretrained is not None and pretrained != IMAGENET:
+    if pretrained == IMAGENET:
+        return downloaded(name, **options)
+    backbone = timm.create_model(name, **options)
+    if pretrained is not None:
         load_pretrained(backbone, pretrained)
     return backbone
 

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from hilum.errors import BundleError
+
+
+def downloaded(name: str, **options: Any) -> nn.Module:
+    """The timm model `name` with its ImageNet weights, from timm's cache or the network. BundleError without either."""
+    import timm
+
+    try:
+        return timm.create_model(name, pretrained=True, **options)
+    except Exception as error:  # whatever the client of the day raises without a network
+        raise BundleError(
+            f"the ImageNet weights of {name!r} are not in timm's cache and cannot be downloaded"
+            f" ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})",
+            mend="Give a .safetensors file as `model.pretrained`, or start from random weights with"
+            " --set model.pretrained=null",
+        ) from error
 
 
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:

@@ -14,9 +14,13 @@ from hilum.learning.material import manifest_of, parted
 from hilum.learning.recipe import Phase, Recipe
 from hilum.learning.run import build_model
 from hilum.studies.jobs import Job, by_arm
+from hilum.studies.machine import device_of
 
 STEPS = 3
 """Steps that are timed, after one to warm up."""
+
+HALF = 0.5
+"""A bundle's size over that of its weights as float32."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,9 @@ class Cost:
     Attributes
     ----------
     runs: folds. train, held_out: films in the first fold. missing: films that the tables name and the folder lacks.
-    epochs: at most, over all phases. step: measured milliseconds a film. seconds: of all its runs, at most.
-    megabytes: of checkpoints and bundles.
+    epochs: at most, over all phases. step: measured milliseconds a film. seconds: of training steps in all its runs, at
+        most; validation after each epoch is not in them.
+    megabytes: of checkpoints and bundles, and of the first run's forms for small devices.
     """
 
     arm: str
@@ -42,9 +47,10 @@ class Cost:
 
 
 def estimate(jobs: Sequence[Job], device: str = "cpu") -> list[Cost]:
-    """Per arm; a few training steps of each are run on random pixels to measure them."""
+    """Per arm; a few training steps of each are run on random pixels to measure them, on the device that would train."""
     manifests: dict[str, Manifest] = {}
-    return [_of_arm(arm, own, manifests, device) for arm, own in by_arm(jobs).items()]
+    where = device_of(device)
+    return [_of_arm(arm, own, manifests, where) for arm, own in by_arm(jobs).items()]
 
 
 def store_megabytes(jobs: Sequence[Job]) -> float:
@@ -90,7 +96,9 @@ def _of_arm(arm: str, jobs: list[Job], manifests: dict[str, Manifest], device: s
     seconds = sum(phase.epochs * train * ms / 1000 for phase, ms in steps) * len(jobs)
     weights = sum(p.numel() for p in model.parameters()) * 4 / 1e6
     # Two checkpoints a phase, each of weights and two moments of Adam, and a bundle at 16 bit.
-    megabytes = len(jobs) * weights * (2 * 3 * len(recipe.phases) + 0.5)
+    megabytes = len(jobs) * weights * (2 * 3 * len(recipe.phases) + HALF)
+    # Of the first run a copy of the bundle with ONNX at 32 bit and INT8.
+    megabytes += weights * (HALF + 1 + HALF / 2)
     epochs = sum(phase.epochs for phase in recipe.phases)
     slowest = max(ms for _, ms in steps)
     return Cost(

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 
 from hilum.analysis.uncertainty import film_seed, sample_head
 from hilum.bundles import Bundle, load
 from hilum.datasets.manifest import Manifest
+from hilum.errors import HilumError, ReadError
 from hilum.evaluation.confusion import call
 from hilum.evaluation.flags import compare_flags
 from hilum.evaluation.selective import chance_of_error, wrong_calls
 from hilum.images.read import read
+from hilum.learning.material import patient_keys
 from hilum.learning.progress import tracked
 from hilum.models import Classifier
 from hilum.studies.jobs import Job
 from hilum.studies.results import HELD_OUT
 from hilum.studies.study import Uncertainty
+
+logger = logging.getLogger(__name__)
 
 DOUBT = 0.2
 """A call is flagged by its calibrated chance of error above this."""
@@ -77,7 +83,9 @@ def row(title: str, sampled: Sampled, wish: Uncertainty) -> dict[str, Any]:
 
 
 def sample(job: Job, wish: Uncertainty) -> Sampled | None:
-    """None where the arm's head has no dropout, so that there is nothing to sample."""
+    """None where the arm's head has no dropout, so that there is nothing to sample. Films that cannot be read are left out;
+    ReadError where none can.
+    """
     bundle = load(job.folder / "bundle")
     model = bundle.model
     if not isinstance(model, Classifier) or not any(
@@ -85,7 +93,7 @@ def sample(job: Job, wish: Uncertainty) -> Sampled | None:
     ):
         return None
     films = Manifest.load(job.folder / "manifest.parquet").filter(split=HELD_OUT)
-    embeddings = _embeddings(bundle, films)
+    films, embeddings = _embeddings(bundle, films)
     names, truth = films.labels()
     truth = truth[:, [names.index(label) for label in bundle.labels]]
     drawn = np.stack(
@@ -99,7 +107,7 @@ def sample(job: Job, wish: Uncertainty) -> Sampled | None:
     cuts = [label.threshold.value if label.threshold else np.nan for label in bundle.info.labels]
     return Sampled(
         labels=tuple(bundle.labels),
-        patients=films.table["patient"].to_numpy().astype(str),
+        patients=np.array(patient_keys(films)),
         truth=truth.astype(np.float64),
         probability=plain,
         threshold=np.array(cuts),
@@ -112,13 +120,23 @@ def sample(job: Job, wish: Uncertainty) -> Sampled | None:
     )
 
 
-def _embeddings(bundle: Bundle, films: Manifest) -> list[torch.Tensor]:
-    """(1, features) of each film."""
+def _embeddings(bundle: Bundle, films: Manifest) -> tuple[Manifest, list[torch.Tensor]]:
+    """The films that can be read, and (1, features) of each."""
     assert isinstance(bundle.model, Classifier)
-    with torch.inference_mode():
-        return [
-            bundle.model.encode(bundle.prepare(read(path))) for path in tracked(films.paths(), "sampling")
-        ]
+    found, good = [], []
+    for path in tracked(films.paths(), "sampling"):
+        try:
+            film = bundle.prepare(read(path))
+        except HilumError as error:
+            logger.warning("left out: %s", error)
+            good.append(False)
+            continue
+        with torch.inference_mode():
+            found.append(bundle.model.encode(film))
+        good.append(True)
+    if not found:
+        raise ReadError(f"none of the {len(films)} films that the run held out could be read")
+    return films.filter(pl.Series(good)), found
 
 
 def _draw(bundle: Bundle, embedding: torch.Tensor, passes: int, film: str) -> NDArray[np.float64]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,9 @@ from pathlib import Path
 from hilum.errors import RecipeError
 from hilum.learning.recipe import Recipe
 from hilum.studies.study import Study
+
+# An absolute path, of which its last part is kept.
+_PLACE = re.compile(r"(?<=[=\[\s'\",:{])(?:~|[A-Za-z]:)?[/\\](?:[^\s'\",\]}]*[/\\])?([^/\\\s'\",\]}]+)")
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,7 @@ class Job:
 
     @property
     def number(self) -> int:
+        """The fold, from 1."""
         return self.fold + 1
 
 
@@ -46,6 +52,26 @@ class Request:
     def place(self) -> Path:
         """The variant's own folder under `out`."""
         return self.out / self.variant
+
+    @property
+    def command(self) -> str:
+        """What to type for the same, without this machine's places."""
+        words = [
+            "hilum",
+            "reproduce",
+            self.study.name,
+            "--data",
+            "DATA",
+            "--out",
+            "OUT",
+            "--variant",
+            self.variant,
+        ]
+        words += [word for arm in self.arms for word in ("--arms", arm)]
+        words += [word for fold in self.folds for word in ("--folds", str(fold + 1))]
+        words += [] if self.fraction is None else ["--fraction", f"{self.fraction:g}"]
+        words += [word for change in self.changes for word in ("--set", _PLACE.sub(r"\1", change))]
+        return shlex.join(words)
 
     def jobs(self) -> list[Job]:
         """Every run, arm by arm. RecipeError where an arm, a fold or a change does not fit."""

@@ -4,26 +4,46 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hilum.errors import DataError, HilumError, RecipeError
 from hilum.learning import many
-from hilum.learning.material import manifest_of
-from hilum.studies import devices, dropout, ensembles, figures, report, tables
+from hilum.studies import (
+    classes,
+    comparisons,
+    confidence,
+    devices,
+    dropout,
+    ensembles,
+    figures,
+    report,
+    tables,
+)
+from hilum.studies.films import Films, films_of, unreadable
 from hilum.studies.jobs import Job, Request, by_arm
-from hilum.studies.results import ArmResult, collect, listed_films, measure_job
+from hilum.studies.machine import device_of
+from hilum.studies.results import ArmResult, collect, measure_job
 from hilum.studies.tables import Table
 
 logger = logging.getLogger(__name__)
 
 
-def reproduce(request: Request, command: str, device: str = "auto", at_once: int = 1) -> Path:
-    """All of it; what was finished before is not done again. Returns the path of `table.md`.
+@dataclass(frozen=True)
+class Reproduced:
+    """`table`: the path of `table.md`. `faults`: runs that failed, with why."""
+
+    table: Path
+    faults: tuple[str, ...]
+
+
+def reproduce(request: Request, device: str = "auto", at_once: int = 1) -> Reproduced:
+    """All of it; what was finished before is not done again.
 
     A run that fails is named in the report; an arm without any run that ended is left out. RecipeError where none ended.
     """
-    jobs = request.jobs()
-    missing = _missing(request, jobs)
+    where, jobs = device_of(device), request.jobs()
+    films = _films(request, jobs)
     outcomes = many.carry_out(
         [many.Job(job.recipe, job.folder) for job in jobs], at_once=at_once, device=device
     )
@@ -33,34 +53,36 @@ def reproduce(request: Request, command: str, device: str = "auto", at_once: int
     ]
     if not done:
         raise RecipeError(f"no run of the study ended; the first fault: {faults[0]}")
-    measured = _test(request, done, faults)
+    measured = _test(request, done, films, faults)
     results = [collect(arm, own) for arm, own in by_arm(measured).items()]
-    content = _content(request, results, tuple(faults), missing)
-    return report.write(request, results, content, command)
+    content = _from_predictions(request, results, films)
+    content = replace(content, faults=tuple(faults), unreadable=unreadable(measured, films))
+    # What follows reads films again and exports models: a fault there loses none of this.
+    report.write(request, results, content, where)
+    content = _from_models(request, results, content)
+    return Reproduced(report.write(request, results, content, where), tuple(faults))
 
 
-def _missing(request: Request, jobs: Sequence[Job]) -> tuple[str, ...]:
-    """Films that the data's own tables name and that are not on disk. DataError where the data's folder is not there."""
+def _films(request: Request, jobs: Sequence[Job]) -> Films:
+    """The films that the study names. DataError where the data's folder is not there."""
     if not Path(request.data).is_dir():
         raise DataError(
             "there is no such folder", path=request.data, mend="Give the data's folder with --data"
         )
-    manifest = manifest_of(jobs[0].recipe.data)
-    if manifest.missing.height:
+    films = films_of(request.study, jobs[0])
+    if films.missing:
         logger.warning(
-            "%d films that the data's tables name are not on disk; %d are",
-            manifest.missing.height,
-            len(manifest),
+            "%d films that the data's tables name are not on disk; %d are", len(films.missing), films.count
         )
-    return tuple(manifest.missing["image_id"].to_list())
+    return films
 
 
-def _test(request: Request, done: Sequence[Job], faults: list[str]) -> list[Job]:
+def _test(request: Request, done: Sequence[Job], films: Films, faults: list[str]) -> list[Job]:
     """The jobs that could be measured."""
-    measured, films = [], listed_films(request.study, done[0])
+    measured = []
     for job in done:
         try:
-            measure_job(request.study, job, films)
+            measure_job(request.study, job, films.listed)
             measured.append(job)
         except HilumError as error:
             faults.append(f"{job.arm}, fold {job.number}, testing: {error}")
@@ -69,34 +91,49 @@ def _test(request: Request, done: Sequence[Job], faults: list[str]) -> list[Job]
     return measured
 
 
-def _content(
-    request: Request, results: list[ArmResult], faults: tuple[str, ...], missing: tuple[str, ...]
-) -> report.Content:
+def _from_predictions(request: Request, results: list[ArmResult], films: Films) -> report.Content:
+    """All that predictions alone give."""
     study, variant = request.study, request.study.variant(request.variant)
-    place = request.place / "figures"
-    found = tables.all_tables(study, variant, results)
-    drawn = figures.draw(study, variant, results, place)
-    averaged = ensembles.table(variant, results)
-    if averaged is not None:
-        found.append(averaged)
-    if study.uncertainty is not None:
-        rows = []
-        for result in results:
-            sampled = dropout.sample(result.jobs[0], study.uncertainty)
-            if sampled is None:
-                continue
-            title = variant.arms[result.arm].title
-            rows.append(dropout.row(title, sampled, study.uncertainty))
-            drawn.append(figures.draw_samples(sampled, title, place / f"samples-{result.arm}.png"))
-        if rows:
-            found.append(
-                Table(f"Monte Carlo dropout, {study.uncertainty.passes} passes", rows, dropout.NOTES)
-            )
-    small, unfit = devices.small_devices(study, variant, results)
-    if small is not None:
-        found.append(small)
-    verdicts = tables.verdicts(study, variant, results)
-    printed = tables.printed_verdicts(variant)
-    if printed:
-        verdicts.append(("The paper's own fold accuracies, tested again", printed))
-    return report.Content(tuple(found), tuple(verdicts), tuple(drawn), (*faults, *unfit), missing)
+    labels = results[0].folds[0].labels
+    exclusive = study.metric == "accuracy"
+    found: list[Table | None] = [films.table(labels), tables.parameters(variant, results)]
+    if exclusive:
+        found += [tables.fold_accuracy(variant, results), comparisons.p_values(study, variant, results)]
+    if all(result.members for result in results):
+        found += [tables.list_accuracy(variant, results)] if exclusive else []
+    found += [tables.aucs(variant, results)]
+    if exclusive:
+        found += [classes.by_class(variant, results)]
+    if study.apart in labels and exclusive:
+        found += [classes.without(str(study.apart), variant, results)]
+    found += [confidence.table(variant, results), ensembles.table(variant, results)]
+    compared = comparisons.comparisons(study, variant, results)
+    printed = comparisons.printed_comparison(study, variant)
+    return report.Content(
+        tables=tuple(each for each in found if each is not None),
+        comparisons=(*compared, *([printed] if printed else [])),
+        confusions=tuple(classes.confusions(variant, results)) if exclusive else (),
+        figures=tuple(figures.draw(study, variant, results, request.place / "figures")),
+        films=films,
+    )
+
+
+def _from_models(request: Request, results: list[ArmResult], content: report.Content) -> report.Content:
+    """With Monte Carlo dropout, forms for small devices, and predictions on films."""
+    study, variant = request.study, request.study.variant(request.variant)
+    place, found, drawn = request.place / "figures", list(content.tables), list(content.figures)
+    rows = []
+    for result in results if study.uncertainty is not None else ():
+        assert study.uncertainty is not None
+        sampled = dropout.sample(result.jobs[0], study.uncertainty)
+        if sampled is None:
+            continue
+        title = variant.arms[result.arm].title
+        rows.append(dropout.row(title, sampled, study.uncertainty))
+        drawn.append(figures.draw_samples(sampled, title, place / f"samples-{result.arm}.png"))
+    if rows and study.uncertainty is not None:
+        found.append(Table(f"Monte Carlo dropout, {study.uncertainty.passes} passes", rows, dropout.NOTES))
+    small, unexported = devices.small_devices(study, variant, results, request.place)
+    found += [small] if small is not None else []
+    drawn += figures.draw_predictions(variant, results, place)
+    return replace(content, tables=tuple(found), figures=tuple(drawn), unexported=unexported)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hilum.bundles import load, verify
 from hilum.datasets.manifest import Manifest
 from hilum.errors import EvaluationError
+from hilum.evaluation.selective import chance_of_error, wrong_calls
 from hilum.learning.evaluate import evaluate
 from hilum.learning.material import manifest_of
 from hilum.studies.jobs import Job
@@ -24,6 +25,8 @@ from hilum.studies.study import Study
 logger = logging.getLogger(__name__)
 
 HELD_OUT, LIST = "test", "list"
+PREDICTIONS = "predictions.parquet"
+COLUMNS = ("films", "patients", "truth", "probability", "cuts")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Predictions:
     Attributes
     ----------
     films, patients: (n,) names. truth, probability: (n, labels); truth in {0, 1, NaN}, one-hot for classes.
+    cuts: (n, labels) the threshold of the model that scored the film, NaN for a label without one; None for exclusive
+        classes, of which the most probable is called.
     """
 
     labels: tuple[str, ...]
@@ -40,6 +45,28 @@ class Predictions:
     patients: NDArray[np.str_]
     truth: NDArray[np.float64]
     probability: NDArray[np.float64]
+    cuts: NDArray[np.float64] | None = None
+
+    @property
+    def called(self) -> NDArray[np.bool_]:
+        """(n, labels) what is called; a label without threshold never is."""
+        if self.cuts is None:
+            return np.equal.outer(self.probability.argmax(1), np.arange(len(self.labels)))
+        return np.asarray(self.probability >= self.cuts)
+
+    @property
+    def errors(self) -> NDArray[np.float64]:
+        """1 where a call is wrong, NaN where the truth or the threshold is unknown: (n, labels), or (n, 1) for classes."""
+        if self.cuts is None:
+            return (~self.right).astype(np.float64)[:, None]
+        return np.where(np.isnan(self.cuts), np.nan, wrong_calls(self.truth, self.called))
+
+    @property
+    def doubt(self) -> NDArray[np.float64]:
+        """The chance that each call is wrong, by its probability; the shape of `errors`."""
+        if self.cuts is None:
+            return 1 - self.probability.max(1, keepdims=True)
+        return chance_of_error(self.probability, self.called)
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -55,7 +82,7 @@ class ArmResult:
     ----------
     folds: predictions on each fold's held-out films.
     members: predictions of each fold's model on the published test list; empty without such a list.
-    seconds: an epoch's, the median over all phases and folds.
+    seconds: an epoch's, the median over all phases and folds. training: of all its epochs together.
     test_over_train: films held out over films trained on, in the first fold.
     """
 
@@ -64,25 +91,24 @@ class ArmResult:
     folds: tuple[Predictions, ...]
     members: tuple[Predictions, ...]
     seconds: float
+    training: float
     test_over_train: float
 
     @property
     def list(self) -> Predictions | None:
-        """On the published test list, the mean probability of the fold models; None without such a list."""
+        """On the published test list, the mean of the fold models' probabilities and thresholds; None without one."""
         return _mean(self.members) if self.members else None
 
     @property
     def pooled(self) -> Predictions:
         """Every held-out film once, by the model that had not seen it; of films held out several times the first."""
-        joined = Predictions(
-            self.folds[0].labels,
-            *(
-                np.concatenate([getattr(fold, name) for fold in self.folds])
-                for name in ("films", "patients", "truth", "probability")
-            ),
-        )
-        _, first = np.unique(joined.films, return_index=True)
-        return rows_of(joined, np.sort(first))
+        whole = joined(self.folds)
+        _, first = np.unique(whole.films, return_index=True)
+        return rows_of(whole, np.sort(first))
+
+    def of_fold(self, fold: int) -> Predictions:
+        """On the films that one fold held out; `fold` from 0."""
+        return self.folds[[job.fold for job in self.jobs].index(fold)]
 
 
 def measure_job(study: Study, job: Job, films: Manifest | None) -> None:
@@ -100,7 +126,7 @@ def measure_bundle(
     was measured before is kept. Returns the path of the predictions.
     """
     place = job.folder / name
-    found = place / "predictions.parquet"
+    found = place / PREDICTIONS
     if not (found.is_file() and mark(place).get("bundle") == verify(bundle).digest):
         whole = Manifest.load(job.folder / "manifest.parquet") if films is None else films
         logger.info("%s, fold %d: measuring (%s)", job.arm, job.number, name)
@@ -127,20 +153,31 @@ def listed_films(study: Study, job: Job) -> Manifest | None:
 
 def collect(arm: str, jobs: Sequence[Job]) -> ArmResult:
     """Read an arm's predictions back. EvaluationError where its folds do not agree on the films of the list."""
-    folds = [read(job.folder / HELD_OUT / "predictions.parquet") for job in jobs]
-    lists = [job.folder / LIST / "predictions.parquet" for job in jobs]
+    cuts = [cuts_of(job) for job in jobs]
+    folds = [read(job.folder / HELD_OUT / PREDICTIONS, own) for job, own in zip(jobs, cuts, strict=True)]
+    lists = [(job.folder / LIST / PREDICTIONS, own) for job, own in zip(jobs, cuts, strict=True)]
+    seconds = np.concatenate([_seconds(job.folder) for job in jobs])
     return ArmResult(
         arm,
         tuple(jobs),
         tuple(folds),
-        _same_films([read(path) for path in lists if path.is_file()]),
-        float(np.median(np.concatenate([_seconds(job.folder) for job in jobs]))),
+        _same_films([read(path, own) for path, own in lists if path.is_file()]),
+        float(np.median(seconds)),
+        float(seconds.sum()),
         _ratio(jobs[0].folder),
     )
 
 
-def read(path: Path) -> Predictions:
-    """`predictions.parquet` as `hilum evaluate` writes it."""
+def cuts_of(job: Job) -> NDArray[np.float64] | None:
+    """(labels,) the thresholds of a run's bundle, NaN where none was chosen; None for exclusive classes."""
+    info = verify(job.folder / "bundle")
+    if info.task == "multiclass":
+        return None
+    return np.array([label.threshold.value if label.threshold else np.nan for label in info.labels])
+
+
+def read(path: Path, cuts: NDArray[np.float64] | None = None) -> Predictions:
+    """`predictions.parquet` as `hilum evaluate` writes it; `cuts`: (labels,) the thresholds of the bundle."""
     table = pl.read_parquet(path)
     labels = tuple(c.removeprefix("probability:") for c in table.columns if c.startswith("probability:"))
     own = pl.format("film:{}", pl.col("image_id"))
@@ -150,12 +187,19 @@ def read(path: Path) -> Predictions:
         table.select(pl.col("patient").fill_null(own)).to_series().to_numpy().astype(str),
         table.select(f"truth:{name}" for name in labels).to_numpy().astype(np.float64),
         table.select(f"probability:{name}" for name in labels).to_numpy().astype(np.float64),
+        None if cuts is None else np.tile(cuts, (table.height, 1)),
     )
 
 
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """The films of all parts, one after another."""
+    return Predictions(parts[0].labels, *(_each(parts, name, np.concatenate) for name in COLUMNS))
+
+
 def rows_of(predictions: Predictions, rows: NDArray[np.int64]) -> Predictions:
-    names = ("films", "patients", "truth", "probability")
-    return Predictions(predictions.labels, *(getattr(predictions, name)[rows] for name in names))
+    return Predictions(
+        predictions.labels, *(_each([predictions], name, lambda only: only[0][rows]) for name in COLUMNS)
+    )
 
 
 def aligned(results: Sequence[Predictions]) -> list[Predictions]:
@@ -177,9 +221,16 @@ def _same_films(members: Sequence[Predictions]) -> tuple[Predictions, ...]:
 
 
 def _mean(members: Sequence[Predictions]) -> Predictions:
-    first = members[0]
-    probability = np.mean([member.probability for member in members], axis=0)
-    return Predictions(first.labels, first.films, first.patients, first.truth, probability)
+    mean = {
+        name: _each(members, name, lambda all_: np.mean(all_, axis=0)) for name in ("probability", "cuts")
+    }
+    return replace(members[0], **mean)
+
+
+def _each(parts: Sequence[Predictions], name: str, join: Callable[[list[Any]], Any]) -> Any:
+    """One column of all parts joined; None where they have none."""
+    columns = [getattr(part, name) for part in parts]
+    return None if any(column is None for column in columns) else join(columns)
 
 
 def _seconds(run: Path) -> NDArray[np.float64]:

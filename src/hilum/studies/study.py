@@ -48,7 +48,8 @@ class Variant(Section):
     """One experiment of the study: arms that share everything but what they change.
 
     `reference`: the arm that the others are held against. `folds`: which are run unless asked otherwise.
-    `changes`: to the study's recipe, before an arm's own.
+    `changes`: to the study's recipe, before an arm's own. `published_only`: systems that the paper sets beside its own and
+    that are not run here. `films`: how many the paper has, where they are not the study's.
     """
 
     about: str
@@ -56,6 +57,8 @@ class Variant(Section):
     folds: tuple[int, ...] = (0, 1, 2, 3, 4)
     changes: dict[str, Any] = Field(default_factory=dict)
     arms: dict[str, Arm] = Field(min_length=1)
+    published_only: dict[str, Arm] = Field(default_factory=dict)
+    films: int | None = None
 
     @model_validator(mode="after")
     def _has_its_reference(self) -> Variant:
@@ -84,6 +87,8 @@ class Study(Section):
     test: a condition in SQL on the films that no fold holds (a published test list), scored once per arm by the mean of
         the arm's fold models; None: the held-out parts of the folds are the test.
     metric: what arms are compared by.
+    films: how many the paper has, in training and test together.
+    apart: a class that can be told by its source as well as by the disease; figures are given without it too.
     """
 
     name: str
@@ -92,6 +97,8 @@ class Study(Section):
     metric: Literal["accuracy", "macro_auc"]
     recipe: dict[str, Any]
     test: str | None = None
+    films: int | None = None
+    apart: str | None = None
     uncertainty: Uncertainty | None = None
     variants: dict[str, Variant] = Field(min_length=1)
 
@@ -118,8 +125,14 @@ class Study(Section):
         recipe = make_recipe(self.recipe, [*fixed, *own, *changes], self.place)
         if recipe.data.split.kind == "kfold":
             return recipe
-        # Other splits have no folds: each repetition draws its own.
-        return make_recipe(self.recipe, [*fixed, *own, f"data.split.seed={seed}", *changes], self.place)
+        # Other splits have no folds: each repetition draws its own, unless the user says which.
+        named = any(change.startswith("data.split.seed=") for change in changes)
+        drawn = [] if named else [f"data.split.seed={seed}"]
+        return make_recipe(self.recipe, [*fixed, *own, *changes, *drawn], self.place)
+
+    def films_printed(self, variant: str) -> int | None:
+        """How many films the paper has for this experiment."""
+        return self.variant(variant).films or self.films
 
     @property
     def folder(self) -> Path:
