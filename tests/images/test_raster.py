@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,14 @@ import pytest
 import tifffile
 from PIL import Image
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
 from hilum.errors import LimitError, ReadError
-from hilum.images.read import read, read_array
+from hilum.images import strips
+from hilum.images.colour import to_grey
+from hilum.images.read import decode, read, read_array
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (30, 40), dtype=np.uint8)
@@ -109,6 +117,104 @@ def test_16_bit_colour_and_alpha_keep_their_depth(tmp_path: Path) -> None:
     np.testing.assert_allclose(got.pixels, DEEP / 65535, atol=1e-7)
 
 
+def png_of(values: np.ndarray, key: tuple[int, ...] | None = None) -> bytes:
+    """A PNG (W3C PNG, sections 5 and 11) of 16-bit values (h, w, 2 to 4), written without any imaging library."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">L", len(data)) + kind + data + struct.pack(">L", zlib.crc32(kind + data))
+
+    height, width, samples = values.shape
+    header = struct.pack(">LLBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[samples], 0, 0, 0)
+    out = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    if key is not None:
+        out += chunk(b"tRNS", struct.pack(">3H", *key))
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    return out + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("samples", [2, 3, 4])
+def test_both_bytes_of_16_bit_colour_and_alpha_are_read(samples: int) -> None:
+    values = RNG.integers(0, 65536, (30, 40, samples), dtype=np.uint16)
+    got = decode(png_of(values))
+    colours = values[..., :3] if samples > 2 else np.repeat(values[..., :1], 3, axis=2)
+    alpha = values[..., -1:] / 65535 if samples != 3 else np.ones((30, 40, 1))
+    mixed = np.rint(colours * alpha)
+    np.testing.assert_allclose(got.pixels, mixed @ LUMA / 65535, atol=1.1 / 65535)
+    assert got.bits == 16
+    assert {n.code for n in got.notices} == ({"transparency"} if samples != 3 else set())
+
+
+def test_the_transparent_colour_of_a_16_bit_png_is_black() -> None:
+    values = RNG.integers(0, 65536, (30, 40, 3), dtype=np.uint16)
+    got = decode(png_of(values, key=tuple(int(v) for v in values[3, 5])))
+    assert got.pixels[3, 5] == 0
+    assert {n.code for n in got.notices} == {"transparency"}
+    expected = values @ LUMA / 65535
+    expected[3, 5] = 0
+    np.testing.assert_allclose(got.pixels, expected, atol=1e-6)
+    assert decode(png_of(values, key=(1, 2, 3))).notices == ()
+
+
+def whole(rgb: np.ndarray, top: int) -> tuple[np.ndarray, float]:
+    """Luma of all rows at once, as it was before images were worked on in strips."""
+    if (rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 1] == rgb[..., 2]).all():
+        return rgb[..., 0].astype(np.float32) / np.float32(top), 0.0
+    red, green, blue = (rgb[..., i].astype(np.float32) / np.float32(top) for i in range(3))
+    apart = np.abs(red - green).mean() + np.abs(green - blue).mean() + np.abs(blue - red).mean()
+    grey = np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue
+    return np.clip(grey, 0, 1), float(apart / 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rgb=st.one_of(
+        *(
+            arrays(dtype, st.tuples(st.integers(1, 9), st.integers(1, 7), st.just(3)))
+            for dtype in (np.uint8, np.uint16)
+        )
+    ),
+    coloured_rows=st.integers(0, 9),
+    strip=st.integers(1, 70),
+)
+def test_strips_are_the_whole(rgb: np.ndarray, coloured_rows: int, strip: int) -> None:
+    """Pixel for pixel, also where the channels differ in some strips only; of any height of a strip."""
+    rgb = np.concatenate([rgb[:coloured_rows], rgb[coloured_rows:, :, :1].repeat(3, axis=2)])
+    top = np.iinfo(rgb.dtype).max
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strips, "STRIP", strip)
+        grey, colour = to_grey(rgb, top)
+    expected, apart = whole(rgb, top)
+    np.testing.assert_array_equal(grey, expected)
+    assert colour == pytest.approx(apart, rel=1e-5, abs=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    rgba=st.one_of(
+        *(
+            arrays(dtype, st.tuples(st.integers(1, 9), st.integers(1, 7), st.just(4)))
+            for dtype in (np.uint8, np.uint16)
+        )
+    ),
+    strip=st.integers(1, 70),
+)
+def test_strips_over_black_are_the_whole_over_black(rgba: np.ndarray, strip: int) -> None:
+    top = np.iinfo(rgba.dtype).max
+    alpha = rgba[..., 3:].astype(np.float32) / top
+    mixed = np.rint(rgba[..., :3].astype(np.float32) * alpha).astype(rgba.dtype)
+    if rgba.dtype == np.uint8:
+        image = strips.Strips(Image.fromarray(rgba))
+    else:
+        high, low = ((rgba >> shift).astype(np.uint8) for shift in (8, 0))
+        image = strips.Strips(Image.fromarray(high), Image.fromarray(low))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strips, "STRIP", strip)
+        rows = [image[part] for part in strips.strips_of(image.shape)]
+        assert image.transparent == (rgba[..., 3].min() < top)
+    np.testing.assert_array_equal(np.concatenate(rows), mixed)
+    assert (image.shape, image.dtype) == (mixed.shape, mixed.dtype)
+
+
 @pytest.mark.parametrize(("values", "byteorder"), [(GREY, "<"), (GREY, ">"), (DEEP, "<")])
 def test_tiff_white_is_zero(tmp_path: Path, values: np.ndarray, byteorder: str) -> None:
     path = tmp_path / "white.tif"
@@ -162,9 +268,6 @@ def test_exif_orientation(tmp_path: Path, orientation: int, kind: str) -> None:
         assert cv2.imwrite(str(path), deep)
         block = exif.tobytes()[6:]
         data = path.read_bytes()
-        import struct
-        import zlib
-
         chunk = (
             struct.pack(">L", len(block)) + b"eXIf" + block + struct.pack(">L", zlib.crc32(b"eXIf" + block))
         )

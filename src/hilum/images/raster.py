@@ -7,15 +7,15 @@ import struct
 import warnings
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hilum.errors import LimitError, ReadError
 from hilum.images.colour import to_grey
 from hilum.images.limits import check_size
 from hilum.images.radiograph import Notice, Radiograph
+from hilum.images.strips import Rows, Strips, strips_of
 
 RasterFormat = Literal["png", "jpeg", "tiff"]
 Values = NDArray[np.unsignedinteger]
@@ -54,9 +54,10 @@ def read_raster(data: bytes, kind: RasterFormat) -> Radiograph:
                 raise ReadError(
                     f"it holds {pages} pages; a radiograph is one", mend="Export the page you mean."
                 )
+            values: Values | Rows
             try:
                 if kind == "png" and data[24] == 16 and image.mode != "I;16":
-                    values, notices = _deep_colour_png(image, data)
+                    values, notices = _over_black(_deep_colour_png(image, data))
                 else:
                     values, notices = _values(image)
             except (OSError, SyntaxError, ValueError, struct.error) as error:
@@ -67,33 +68,34 @@ def read_raster(data: bytes, kind: RasterFormat) -> Radiograph:
     return from_values(values, kind, notices)
 
 
-def from_values(values: Values, kind: str, notices: Notices = ()) -> Radiograph:
+def from_values(values: Values | Rows, kind: str, notices: Notices = ()) -> Radiograph:
     """Values uint8 or uint16, (h, w) or (h, w, 3) as RGB, to a `Radiograph`.
 
     A 16-bit image whose values stay below a quarter of 65,536 is taken to hold 8, 10, 12 or 14 bits, the fewest that
     suffice: detectors give such values, and files do not say so. A notice tells of it.
     """
     bits = 8 * values.dtype.itemsize
-    top = int(values.max(initial=0))
-    if bits == 16 and 0 < top < 2**14:
+    top = max(int(values[rows].max()) for rows in strips_of(values.shape)) if bits == 16 else 0
+    if 0 < top < 2**14:
         bits = next(b for b in (8, 10, 12, 14) if top < 2**b)
         text = f"The file has 16 bits a pixel but no value above {top}: it was taken to hold {bits} bits."
         notices += (Notice("range_guessed", text),)
     colour = 0.0
-    if values.ndim == 3:
+    if len(values.shape) == 3:
         pixels, colour = to_grey(values, 2**bits - 1)
     else:
-        pixels = values.astype(np.float32) / np.float32(2**bits - 1)
+        pixels = values[:].astype(np.float32)
+        pixels /= np.float32(2**bits - 1)
     return Radiograph(pixels=pixels, format=kind, bits=bits, colour=colour, notices=notices)
 
 
-def _values(image: Image.Image) -> tuple[Values, Notices]:
+def _values(image: Image.Image) -> tuple[Values | Rows, Notices]:
     """Grey uint8 or uint16 (h, w), or RGB uint8 (h, w, 3), of what Pillow decodes without loss."""
     inverted = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _MINISWHITE  # type: ignore[attr-defined]
     image.load()
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I;16"):
-        deep = np.asarray(image).astype(np.uint16)
+        deep = np.asarray(image).astype(np.uint16, copy=False)
         return (
             np.uint16(65535) - deep if inverted else deep
         ), ()  # Pillow inverts only what has 8 bits or fewer
@@ -104,9 +106,8 @@ def _values(image: Image.Image) -> tuple[Values, Notices]:
             "its pixels are 32-bit or signed numbers without a known range",
             mend="Save it with 8 or 16 bits, unsigned.",
         )
-    if "A" in image.getbands() or "transparency" in image.info:
-        return _over_black(np.asarray(image.convert("RGBA")))
-    return np.asarray(image.convert("RGB")), ()
+    wanted = "RGBA" if "A" in image.getbands() or "transparency" in image.info else "RGB"
+    return _over_black(Strips(image if image.mode == wanted else image.convert(wanted)))
 
 
 def _check_tiff_length(image: Image.Image, length: int) -> None:
@@ -117,31 +118,30 @@ def _check_tiff_length(image: Image.Image, length: int) -> None:
         raise ReadError("its TIFF pixels are cut short", mend="Fetch the file again.")
 
 
-def _deep_colour_png(image: Image.Image, data: bytes) -> tuple[Values, Notices]:
-    """16-bit PNGs with colour or alpha, which Pillow would cut to 8 bits. Pillow verifies what OpenCV would let pass."""
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+def _deep_colour_png(image: Image.Image, data: bytes) -> Strips:
+    """A 16-bit PNG with colour or alpha. Pillow keeps a byte of each value, so it decodes the file once for each byte."""
     with Image.open(io.BytesIO(data), formats=["PNG"]) as fresh:
-        fresh.verify()
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3:
-        raise ReadError("its PNG pixels are damaged or cut short", mend="Fetch the file again.")
-    order = [2, 1, 0, 3] if decoded.shape[2] == 4 else [2, 1, 0]
-    turned = _exif_turned(decoded[..., order].astype(np.uint16, copy=False), int(orientation))
-    return _over_black(turned) if turned.shape[2] == 4 else (turned, ())
+        fresh.verify()  # to decode passes over the checksums
+    kind = str(image.tile[0][3])  # type: ignore[attr-defined]
+    if kind == "LA;16B":  # two bytes of grey and two of alpha a pixel, which is what RGBA looks like
+        return Strips(_unpacked(data, "RGBA"), packed=True)
+    key = image.info.get("transparency")
+    high, low = _unpacked(data, kind), _unpacked(data, kind.replace(";16B", ";16L"))
+    return Strips(high, low, key if isinstance(key, tuple) else None)
 
 
-def _exif_turned(values: Values, orientation: int) -> Values:
-    """EXIF 2.3, tag 0x0112: 5 to 8 are transposed; then rows, columns or both run backwards."""
-    out = values.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else values
-    down = -1 if orientation in (3, 4, 7, 8) else 1
-    across = -1 if orientation in (2, 3, 6, 7) else 1
-    return np.ascontiguousarray(out[::down, ::across])
+def _unpacked(data: bytes, packing: str) -> Image.Image:
+    """A PNG's pixels as another of Pillow's raw modes than the one that it would take."""
+    image = Image.open(io.BytesIO(data), formats=["PNG"])
+    (tile,) = image.tile  # type: ignore[attr-defined]
+    image.tile = [type(tile)(*tile[:3], packing)]  # type: ignore[attr-defined]
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
-def _over_black(rgba: Values) -> tuple[Values, Notices]:
+def _over_black(colours: Strips) -> tuple[Strips, Notices]:
     """Transparent parts show black, as outside the film."""
-    alpha, top = rgba[..., 3:], np.iinfo(rgba.dtype).max
-    if alpha.min() == top:
-        return rgba[..., :3], ()
-    mixed = np.rint(rgba[..., :3].astype(np.float32) * (alpha.astype(np.float32) / top)).astype(rgba.dtype)
-    return mixed, (Notice("transparency", "Parts of the image are transparent; they were taken as black."),)
+    if not colours.transparent:
+        return colours, ()
+    return colours, (Notice("transparency", "Parts of the image are transparent; they were taken as black."),)
