@@ -4,7 +4,8 @@
 
 FILM: any film; without it RG1, the chest film of pydicom-data (1955 x 1841 pixels). The bundles are the built-in ones;
 where there is none, a MobileNetV2 at 224 px and a U-Net at 256 px with random weights, which cost the same. Rounds of both
-are taken in turn and the median is printed, as CPU milliseconds of one thread: on a busy machine that repeats better than the clock on the wall.
+are taken in turn and the median is printed, as CPU milliseconds of one thread: on a busy machine that repeats better than
+the clock on the wall.
 """
 
 from __future__ import annotations
