@@ -8,6 +8,7 @@ in a `sh` block every line that begins with `hilum` is run, in this process, and
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import os
 import re
@@ -183,6 +184,57 @@ def test_links_lead_somewhere(page: Path) -> None:
         if anchor:
             titles = re.findall(r"^#+ (.+)$", there.read_text(), re.MULTILINE)
             assert anchor in [re.sub(r"[^\w\- ]", "", t.lower()).replace(" ", "-") for t in titles], anchor
+
+
+def readme_commands() -> list[str]:
+    """What the README's examples say, and its tables beside their figures; `...` in a command stands for the row above."""
+    text = (ROOT / "README.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    told = [found for row in rows for found in re.findall(r"`((?:hilum|python -m) [^`]+)`", row)]
+    return [*commands(ROOT / "README.md"), *told]
+
+
+@pytest.mark.parametrize("line", readme_commands())
+def test_a_command_of_the_readme_is_one(line: str) -> None:
+    words = shlex.split(line, comments=True)
+    if words[0] == "hilum":
+        parse(words[1:])
+        return
+    source = ROOT / Path(*words[2].split(".")).with_suffix(".py")
+    assert source.is_file(), line
+    for option in (word.partition("=")[0] for word in words[3:] if word.startswith("--")):
+        assert f'"{option}"' in source.read_text(), f"{line}: no {option}"
+
+
+def test_the_gates_confusion_table_is_the_one_measured(capsys: pytest.CaptureFixture) -> None:
+    from benchmarks.quality_gate import HOME, show
+
+    known = json.loads((HOME / "frontal.json").read_text())
+    show(known["kept_out"])
+    page = (DOCS / "analyze.md").read_text()
+    assert capsys.readouterr().out in page
+    for row in known["cross_validated"]:
+        assert f"{row['refused']} of {row['n']}" in " ".join(page.split()), row["group"]
+
+
+def test_the_floors_that_contributors_read_of_are_those_there_are() -> None:
+    from tests.test_floors import FLOORS, PACKAGE
+
+    rows = re.findall(r"^\| (\d) \| (.*) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    told = {
+        int(floor): {name.removesuffix(".py").rstrip("/") for name in re.findall(r"`([^`]+)`", names)}
+        for floor, names in rows
+    }
+    there = {
+        path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
+    assert told == {f: set(rooms) & there for f, rooms in FLOORS.items() if set(rooms) & there}
+
+
+def test_every_model_is_named_where_recipes_are_explained() -> None:
+    row = re.search(r"^\| `name` \| `timm` \|.*$", (DOCS / "train.md").read_text(), re.MULTILINE)
+    assert row is not None
+    assert {name for name in models.names() if name != "ensemble"} <= set(re.findall(r"`(\w+)`", row[0]))
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if p.stem != "decisions"], ids=lambda p: p.stem)
