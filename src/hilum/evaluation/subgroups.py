@@ -144,7 +144,10 @@ def overlap_subgroups(
             attribute,
             value,
             summarise_overlap(
-                [scores[i] for i in np.flatnonzero(films)], patients[films], unit=unit, confidence=confidence
+                [score for score, inside in zip(scores, films, strict=True) if inside],
+                patients[films],
+                unit=unit,
+                confidence=confidence,
             ),
         )
         for attribute, value, films in _divided(attributes, len(scores))

@@ -168,7 +168,7 @@ def _columns(manifest: Manifest) -> dict[str, list[Any]]:
     """
     table = manifest.table
     named_so = [name for name in ("sex", "view", "source", "collection") if name in table.columns]
-    columns = {name: table[name].to_list() for name in named_so}
+    columns: dict[str, list[Any]] = {name: table[name].to_list() for name in named_so}
     columns["age"] = age_bands(table["age"].cast(pl.Float64).to_numpy()).tolist()
     return {name: values for name, values in columns.items() if len(set(values)) > 1}
 
