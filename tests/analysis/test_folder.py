@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hilum.analysis.folder import analyze_all, expand, with_stems
+from hilum.analysis.folder import analyze_all, with_stems
+from hilum.analysis.search import expand
 from hilum.bundles import save
 from hilum.errors import BundleError, HilumError
 from tests.bundles_for_tests import classifier_bundle
@@ -151,6 +152,110 @@ def test_results_of_the_last_call_are_no_inputs_of_the_next(tmp_path):
     assert films == [tmp_path / "film.png"]
 
 
+def test_results_among_the_films_are_refused_before_any_work(tmp_path, bundle):
+    film = write_film(tmp_path / "films" / "film.png")
+    before = film.read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path / "films")
+    for out in (tmp_path / "films", tmp_path / "films" / ".." / "films", tmp_path / "link"):
+        with pytest.raises(HilumError, match="among the films") as caught:
+            analyze_all([tmp_path / "films"], out, bundles=[bundle])
+        assert caught.value.mend
+    assert list((tmp_path / "films").iterdir()) == [film]
+    assert film.read_bytes() == before
+
+
+def test_a_film_beside_its_results_is_not_written_over_and_a_second_call_meets_films_only(tmp_path, bundle):
+    """The overlay of film.png would be film.png."""
+    film = write_film(tmp_path / "all" / "film.png")
+    before = film.read_bytes()
+    summary = analyze_all([film], tmp_path / "all", bundles=[bundle])
+    assert summary.exit_code == 0
+    assert summary.entries[0]["png"] == "film-2.png"
+    assert film.read_bytes() == before
+    assert len(list((tmp_path / "all").glob("*.png"))) > 2, "an overlay and a heatmap beside the film"
+    write_film(tmp_path / "all" / "film-2.x.png", 3)  # another film, whatever its name begins with
+    films, failures = expand([tmp_path / "all"], tmp_path / "other")
+    assert [f.name for f in films] == ["film-2.x.png", "film.png"]
+    assert failures == []
+
+
+def test_what_would_be_written_over_takes_no_stem(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    films = [
+        tmp_path / "a.lungs.png",
+        tmp_path / "sub" / "a.dcm",
+        tmp_path / "b.dcm",
+        tmp_path / "link" / "C.png",
+    ]
+    assert [j.stem for j in with_stems(films, tmp_path)] == ["a_lungs-2", "a-2", "b", "C-2"]
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "no json", '{"reports": [{"png": 3}]}', '{"reports": 1}'])
+def test_an_index_of_another_program_bars_nothing(content, tmp_path):
+    film = write_film(tmp_path / "film.png")
+    (tmp_path / "index.json").write_text(content)
+    assert expand([tmp_path], tmp_path / "out") == ([film], [])
+
+
+def test_paths_that_cannot_be_asked_about_cost_themselves_only(tmp_path, monkeypatch):
+    film = write_film(tmp_path / "film.png")
+    shut = tmp_path / "shut.png"
+    original = Path.stat
+
+    def asked(path: Path, **options: bool) -> os.stat_result:
+        if path == shut:
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, **options)
+
+    monkeypatch.setattr(Path, "stat", asked)
+    paths = [tmp_path / ("x" * 300 + ".png"), "a\0b.png", shut, film / "below.png", film]
+    films, failures = expand(paths, tmp_path / "out")
+    assert films == [film]
+    faults = [failure["fault"] for failure in failures]
+    assert faults[0] == "it cannot be opened (File name too long)"
+    assert faults[1].startswith("it cannot be opened (embedded null")
+    assert faults[2:] == ["it cannot be opened (Permission denied)", "there is no such file"]
+    assert all(failure["mend"] for failure in failures)
+
+
+def test_nothing_in_a_folder_vanishes_silently(tmp_path, monkeypatch):
+    root = tmp_path / "films"
+    film = write_film(root / "film.png")
+    other = write_film(tmp_path / "elsewhere" / "film.png")
+    (root / "nowhere.dcm").symlink_to(tmp_path / "absent.dcm")
+    (root / "long.dcm").symlink_to("x" * 300)
+    (root / "round.dcm").symlink_to("round.dcm")
+    (root / "nowhere.txt").symlink_to(tmp_path / "absent.txt")
+    (root / "study").symlink_to(other.parent)
+    (root / "again").symlink_to(root)
+    (root / "linked.png").symlink_to(other)
+    (root / "shut").mkdir()
+    original = os.scandir
+
+    def opened(path):
+        if Path(path) == root / "shut":
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path)
+
+    monkeypatch.setattr(os, "scandir", opened)
+    films, failures = expand([root], tmp_path / "out")
+    assert films == [film, root / "linked.png"]
+    assert {Path(f["file"]).name: f["fault"] for f in failures} == {
+        "nowhere.dcm": "this link leads nowhere",
+        "long.dcm": "it cannot be opened (File name too long)",
+        "round.dcm": "it cannot be opened (Too many levels of symbolic links)",
+        "study": "this is a link to another folder, which is not followed",
+        "shut": "it cannot be opened (Permission denied)",
+    }
+
+
+def test_a_bad_path_leaves_the_rest_of_a_call_complete(inputs, bundle, tmp_path):
+    summary = analyze_all(
+        [inputs / "a" / "film00.png", tmp_path / ("x" * 300)], tmp_path / "out", ("json",), [bundle]
+    )
+    assert (len(summary.entries), len(summary.failures), summary.exit_code) == (1, 1, 1)
+
+
 def test_a_file_that_is_named_is_always_tried_and_once(tmp_path):
     text = tmp_path / "notes.txt"
     text.write_text("x")
@@ -187,7 +292,7 @@ def test_a_name_that_would_forge_a_line_is_made_visible(tmp_path):
     ],
 )
 def test_stems_never_collide(films, stems):
-    jobs = with_stems([Path(f) for f in films])
+    jobs = with_stems([Path(f) for f in films], Path("out"))
     assert [j.stem for j in jobs] == stems
     for job in jobs:
         assert not any(
@@ -199,7 +304,7 @@ def test_stems_never_collide(films, stems):
     "name", ["..", "../../etc/passwd", "a/../b", "...", "\u202egnp.exe", "x" * 200, "a b", "nul\x01"]
 )
 def test_a_stem_stays_in_its_folder(name, tmp_path):
-    (job,) = with_stems([Path(name + ".png")])
+    (job,) = with_stems([Path(name + ".png")], tmp_path)
     assert (tmp_path / job.stem).parent == tmp_path
     assert job.stem
     assert len(job.stem.encode()) < 200
@@ -209,7 +314,8 @@ def test_a_stem_stays_in_its_folder(name, tmp_path):
 @given(st.lists(st.text("aA.12-_", min_size=1, max_size=6), max_size=12))
 def test_any_names_get_stems_of_their_own(names):
     stems = [
-        job.stem.casefold() for job in with_stems([Path(f"{i}/{name}.png") for i, name in enumerate(names)])
+        job.stem.casefold()
+        for job in with_stems([Path(f"{i}/{name}.png") for i, name in enumerate(names)], Path("out"))
     ]
     assert len(set(stems)) == len(names)
     assert not any(b.startswith(a + ".") for a in [*stems, "index"] for b in stems)

@@ -11,11 +11,10 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from hilum.errors import LimitError, ReadError
 from hilum.images import strips

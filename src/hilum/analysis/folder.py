@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hilum.analysis.search import expand, failure_of, is_folder
 from hilum.analysis.workers import Failed, run_each
 from hilum.errors import HilumError, one_line
 
@@ -19,17 +20,6 @@ logger = logging.getLogger(__name__)
 Formats = tuple[str, ...]
 
 TIMEOUT = 300.0  # seconds a film
-# Files that lie beside films in a folder and are none. A file that is named on the command line is always tried.
-SIDE_FILES = frozenset(
-    f".{kind}"
-    for kinds in (
-        "txt csv tsv json jsonl xml yaml yml toml parquet xlsx md rst log pdf docx",
-        "html htm css js py ipynb sha256 md5",
-        "npy npz pt pth safetensors hilum onnx zip gz tgz tar 7z",
-    )
-    for kind in kinds.split()
-)
-SIDE_NAMES = frozenset({"dicomdir", "readme", "license", "thumbs.db", "desktop.ini", "makefile"})
 
 
 @dataclass(frozen=True)
@@ -76,7 +66,7 @@ def analyze_all(
     others go on. `progress` is told (films done, films in all). `bundles`, `samples`, `seed`, `runtime`: see `Analyzer`.
     Films are analysed in processes of their own, so a script that calls this keeps its calls under
     `if __name__ == "__main__":`. Raises HilumError where a bundle cannot be loaded, a format is unknown, or `out` cannot be
-    written.
+    written or is one of the folders to search. A film that lies in `out` is never written over.
     """
     from hilum.analysis.render import FORMATS, write_index
 
@@ -84,13 +74,18 @@ def analyze_all(
     if unknown or not formats:
         raise HilumError(f"there is no report format {unknown}", mend=f"Choose from: {', '.join(FORMATS)}")
     started = time.perf_counter()
-    out = Path(out)
+    paths, out = list(paths), Path(out)
+    if any(is_folder(path, out) for path in paths):
+        # The next call could not tell the pictures of this one from films.
+        raise HilumError(
+            "the results would lie among the films", path=out, mend="Give another folder, or one inside it."
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise HilumError(f"the folder cannot be made ({error.strerror})", path=out) from error
     films, missing = expand(paths, out)
-    work = with_stems(films)
+    work = with_stems(films, out)
     threads = max(1, (os.cpu_count() or 1) // max(1, jobs))
     make = partial(_worker, bundles, samples, seed, out, formats, threads, runtime)
     reports: dict[int, dict[str, Any]] = {}
@@ -106,45 +101,22 @@ def analyze_all(
                 progress(len(reports) + len(failed), len(work))
     finally:  # an interrupted call still has an index of what it did
         entries = [reports[i] for i in sorted(reports)]
-        failures = missing + [_failure(work[i].path, failed[i]) for i in sorted(failed)]
+        failures = missing + [failure_of(work[i].path, failed[i]) for i in sorted(failed)]
         seconds = time.perf_counter() - started
         index_page = write_index(entries, failures, out, seconds)
     return Summary(index_page, entries, failures, seconds)
 
 
-def expand(paths: Iterable[str | Path], out: Path) -> tuple[list[Path], list[dict[str, Any]]]:
-    """Films to try, each once, in the order given and sorted within a folder; and a failure for each path without any.
-
-    In a folder every regular file is a film but hidden ones, known side files, and what lies in `out`.
-    """
-    films: dict[str, Path] = {}
-    failures = []
-    for path in map(Path, paths):
-        found = list(_in_folder(path, out)) if path.is_dir() else [path]
-        if not path.exists():
-            failures.append(_failure(path, Failed("there is no such file", "Check the path")))
-        elif not path.is_dir() and not path.is_file():
-            failures.append(_failure(path, Failed("this is no regular file", "Give a file or a folder")))
-        elif not found:
-            failures.append(
-                _failure(
-                    path, Failed("the folder holds no films", "Give a folder with DICOM, PNG, JPEG or TIFF")
-                )
-            )
-        else:
-            for film in found:
-                films.setdefault(os.path.abspath(film), film)
-    return list(films.values()), failures
-
-
-def with_stems(films: Sequence[Path]) -> list[Job]:
+def with_stems(films: Sequence[Path], out: Path) -> list[Job]:
     """Each film with a stem of its own: two films `a.dcm` and `a.png` are `a` and `a-2`, the same in every call.
 
     Stems differ in more than case, and none begins with another and a dot, since side pictures are `<stem>.<what>.png`.
+    A film `a.png` that lies in `out` itself is `a-2`, since `a.png` will be a result's name.
     """
     from hilum.analysis.render import safe_name
 
     taken = {"index"}  # whole stems, and every stem cut at a dot
+    taken.update(start for film in films for start in _beginnings(_written_over(film, out)))
     stems: set[str] = {"index"}
     jobs = []
     for film in films:
@@ -159,30 +131,17 @@ def with_stems(films: Sequence[Path]) -> list[Job]:
     return jobs
 
 
+def _written_over(film: Path, out: Path) -> str:
+    """The stem by whose results the film would be written over; none, or the film's own."""
+    real = Path(os.path.realpath(film))
+    results = film.suffix.lower() in (".png", ".html", ".json")
+    return real.stem if results and str(real.parent) == os.path.realpath(out) else "index"
+
+
 def _beginnings(stem: str) -> list[str]:
     """The stem, and the stem cut at each of its dots, in lower case."""
     parts = stem.casefold().split(".")
     return [".".join(parts[: i + 1]) for i in range(len(parts))]
-
-
-def _in_folder(folder: Path, out: Path) -> Iterator[Path]:
-    barred = out.resolve()
-    for place, folders, names in os.walk(folder):
-        here = Path(place)
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != barred)
-        for name in sorted(names):
-            film = here / name
-            if not name.startswith(".") and not _is_side_file(name) and film.is_file():
-                yield film
-
-
-def _is_side_file(name: str) -> bool:
-    lower = name.lower()
-    return lower in SIDE_NAMES or Path(lower).suffix in SIDE_FILES
-
-
-def _failure(path: Path, failed: Failed) -> dict[str, Any]:
-    return {"file": one_line(str(path)), "fault": failed.fault, "mend": failed.mend}
 
 
 def _log(path: Path, failed: Failed) -> None:

@@ -33,7 +33,13 @@ def analyze(
         ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="Where the reports and the index go.")
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Where the reports and the index go: none of the folders to search, but it may lie in one.",
+        ),
     ],
     bundle: Annotated[
         list[str] | None,

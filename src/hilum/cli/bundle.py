@@ -138,7 +138,7 @@ def _training_films(given: Path, out: Path) -> list[Path]:
     from hilum.errors import ManifestError
 
     if given.is_dir():
-        from hilum.analysis.folder import expand
+        from hilum.analysis.search import expand
 
         films, _ = expand([given], out)
     else:
