@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from hilum.bundles import save
 from hilum.errors import BundleError
 from hilum.models import build
+from hilum.models.backbones import create
 from hilum.models.pretrained import read_weights
 from tests.bundles_for_tests import classifier_bundle, unet_bundle
 
@@ -102,3 +103,12 @@ def test_what_is_no_safetensors_is_refused(tmp_path, content):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(BundleError, match="no weights here"):
         build_small(tmp_path / "absent.safetensors")
+
+
+def test_weights_that_cannot_be_downloaded_are_told_with_a_way_out(monkeypatch: pytest.MonkeyPatch):
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("no route to host\nand more")
+
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    with pytest.raises(BundleError, match=r"mobilenetv2_100.*no route to host\).*model\.pretrained=null"):
+        create("mobilenetv2_100", "imagenet", 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -14,11 +15,16 @@ import polars as pl
 import pytest
 import scipy.stats
 import sklearn.metrics as sklearn
+from click.testing import Result
+from typer.testing import CliRunner
 
-from hilum import studies
-from hilum.errors import BundleError, DataError
+from hilum import cli, studies
+from hilum.errors import BundleError, DataError, ReadError, RecipeError
+from hilum.images.read import read as read_film
+from hilum.learning import many
 from hilum.learning import run as running
-from hilum.studies import comparisons, cost, devices, figures, results, tables
+from hilum.studies import comparisons, cost, devices, dropout, figures, machine, report, results, tables
+from hilum.studies.films import films_of, unreadable
 from hilum.studies.jobs import Request
 from hilum.studies.reproduce import reproduce
 from hilum.studies.results import Predictions, aligned, collect, read
@@ -113,7 +119,8 @@ def test_the_tables_are_those_of_the_predictions(exclusive: tuple[Request, dict[
     pooled = collect("plain", [job for job in request.jobs() if job.arm == "plain"]).pooled
     whole = rows["Plain", "here"]["all films"]
     assert whole["value"] == pytest.approx(100 * pooled.right.mean())
-    assert whole["low"] < whole["value"] < whole["high"] and whole["n"] == 36
+    assert whole["low"] < whole["value"] < whole["high"]
+    assert whole["n"] == 36
     assert rows["Far", "published"]["mean"] == "77.00"
     assert rows["Far", "published"]["fold 1"] is None
 
@@ -153,7 +160,8 @@ def test_the_page_says_what_it_rests_on_and_its_pictures_are_there(exclusive: tu
     assert "36 held-out films" in page
     assert "rest on 48 films, 5 % of the paper's 1,000" in page
     for text in (page, json.dumps(found)):
-        assert str(request.data) not in text and str(request.out) not in text
+        assert str(request.data) not in text
+        assert str(request.out) not in text
     assert found["figures"][-1] == "figures/predictions.png"
     assert {Path(f).name for f in found["figures"]} == {
         "labels.png", "roc.png", "losses.png", "predictions.png", "confusion-plain.png", "confusion-hidden.png"
@@ -230,7 +238,9 @@ def test_an_arm_that_leaks_on_purpose_is_measured_on_its_own_test_part(films: Pa
     assert "LEAKY" in (tmp_path / "published/runs/leaky/1/test/evaluation.md").read_text()
 
 
-def test_findings_with_dropout_and_a_run_that_fails(films: Path, tmp_path: Path):
+def test_findings_with_dropout_and_a_run_that_fails(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     toy = study(films, "multilabel")
     arms = toy.variants["published"].arms
     broken = arms["plain"].model_copy(update={"changes": {"model.options.name": "no_such_net"}})
@@ -244,10 +254,33 @@ def test_findings_with_dropout_and_a_run_that_fails(films: Path, tmp_path: Path)
     rows = {r["label"]: r for r in table(found, "AUC")}
     assert rows["Mass"]["Plain, published"] == "0.9"
     assert set(rows) == {"Mass", "Effusion", "macro"}
-    dropout = {r["arm"]: r for r in table(found, "Monte Carlo")}
-    assert dropout["Hidden"]["flagged"]["n"] > 0
+    rows = {r["arm"]: r for r in table(found, "Monte Carlo")}
+    assert rows["Hidden"]["flagged"]["n"] > 0
     assert "samples-hidden.png" in {Path(f).name for f in found["figures"]}
     assert [c["title"] for c in found["comparisons"]] == ["Over folds", "Over films: macro AUC"]
+    rows = {(r["arm"], r["form"]): r for r in table(found, "On a small device")}
+    job = next(job for job in request_of(toy, films, tmp_path).jobs() if job.arm == "hidden")
+    torch, int8 = (
+        read(job.folder / name / "predictions.parquet", results.cuts_of(job))
+        for name in ("test", "test-int8")
+    )
+    known = ~np.isnan(torch.truth)
+    right = [((p.probability >= p.cuts) == (p.truth == 1))[known].mean() for p in (torch, int8)]
+    assert rows["Hidden", "int8"]["accuracy lost"]["value"] == pytest.approx(right[0] - right[1])
+    wrong = table(found, "Calibration and selective")[1]["wrong"]
+    assert wrong["low"] < wrong["value"] < wrong["high"]
+    broken_film = torch.films[0]
+
+    def refuse(path: Path) -> Any:
+        if path.stem == Path(broken_film).stem:
+            raise ReadError("cut short", path=path)
+        return read_film(path)
+
+    monkeypatch.setattr(dropout, "read", refuse)
+    assert toy.uncertainty is not None
+    sampled = dropout.sample(job, toy.uncertainty)
+    assert sampled is not None
+    assert len(sampled.patients) == len(torch.films) - 1
 
 
 def test_missing_films_are_named_and_a_missing_folder_refused(films: Path, tmp_path: Path):
@@ -476,5 +509,129 @@ def test_the_command_names_no_place():
     command = Request(toy, "light", Path("/d"), Path("/o"), ("fusion",), (0, 2), 0.5, changes).command
     assert "/" not in command
     assert "--data DATA --out OUT --variant light --arms fusion --folds 1 --folds 3 --fraction 0.5" in command
-    assert "data.store=stores" in command and "[b.safetensors, null]" in command
+    assert "data.store=stores" in command
+    assert "[b.safetensors, null]" in command
     assert "view = " in command
+
+
+def test_arms_with_films_and_splits_of_their_own_say_so(exclusive: tuple[Request, dict[str, Any]]):
+    request, _ = exclusive
+    variant = request.study.variant("published")
+    found = []
+    for arm, kind in (("plain", "holdout"), ("hidden", "leaky_holdout")):
+        jobs = []
+        for job in request.jobs():
+            split = job.recipe.data.split.model_copy(update={"kind": kind})
+            data = job.recipe.data.model_copy(update={"split": split})
+            jobs += [dataclasses.replace(job, recipe=job.recipe.model_copy(update={"data": data}))] * (
+                job.arm == arm
+            )
+        found.append(dataclasses.replace(collect(arm, jobs), members=()))
+    found[1] = dataclasses.replace(found[1], folds=found[1].folds[:1], jobs=found[1].jobs[:1])
+    areas = tables.aucs(variant, found)
+    assert {"Plain, positive", "Hidden, positive"} < set(areas.rows[0])
+    assert "positive" not in areas.rows[0]
+    assert "first of 2 repetitions" in areas.notes[0]
+    assert "leaky" in areas.notes[1]
+    found[1] = dataclasses.replace(
+        collect("hidden", found[1].jobs * 2), jobs=(*found[1].jobs, found[0].jobs[1]), members=()
+    )
+    over = comparisons.comparisons(request.study, variant, found)[0]
+    assert over.verdicts[0].deciding == "two-sample Student t"
+
+
+def test_films_that_cannot_be_read_are_named_once_and_without_their_place(
+    exclusive: tuple[Request, dict[str, Any]], tmp_path: Path
+):
+    request, _ = exclusive
+    job = request.jobs()[0]
+    named = films_of(request.study, job)
+    data = job.recipe.data.model_copy(update={"store": str(tmp_path / "stores")})
+    job = dataclasses.replace(
+        job, folder=tmp_path / "run", recipe=job.recipe.model_copy(update={"data": data})
+    )
+    store = tmp_path / "stores" / f"films-0123456789-{job.recipe.preparation.stored_digest[:10]}"
+    store.mkdir(parents=True)
+    one, other, *_ = named.parted.image_ids
+    faults = [f"/data/{one}.png: it is cut short.", None, "/elsewhere/x.png: it is empty."]
+    pl.DataFrame({"image_id": [one, other, "of another study"], "fault": faults}).write_parquet(
+        store / "index.parquet"
+    )
+    (job.folder / "test").mkdir(parents=True)
+    told = {"unreadable": [faults[0], "/data/listed.png: it is no film."]}
+    (job.folder / "test" / "evaluation.json").write_text(json.dumps(told))
+    assert unreadable([job], named) == (
+        "listed.png: it is no film.",
+        f"{Path(one).name}.png: it is cut short.",
+    )
+
+
+def test_long_lists_of_films_go_to_a_file(tmp_path: Path):
+    many = tuple(f"film {i}" for i in range(30))
+    assert report._listed(tmp_path / "missing.txt", many) == {
+        "count": 30, "first": list(many[:20]), "file": "missing.txt"
+    }  # fmt: skip
+    assert (tmp_path / "missing.txt").read_text().splitlines() == list(many)
+    assert report._listed(tmp_path / "missing.txt", ())["file"] is None
+    assert not (tmp_path / "missing.txt").exists()
+
+
+def test_the_processor_is_named_where_the_system_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\n")
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+    assert machine.machine("cpu").startswith("Some CPU @ 2 GHz, ")
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "none")
+    assert machine.processor()
+
+
+@pytest.fixture
+def command(
+    exclusive: tuple[Request, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
+    """`hilum reproduce toy` on a copy of the finished study."""
+    request, _ = exclusive
+    shutil.copytree(request.out, tmp_path / "out")
+    monkeypatch.setattr(studies, "load", {"toy": request.study}.__getitem__)
+    given = [
+        "reproduce",
+        "toy",
+        "--data",
+        str(request.data),
+        "--out",
+        str(tmp_path / "out"),
+        "--device",
+        "cpu",
+    ]
+    return lambda *more: CliRunner().invoke(cli.app, [*given, *more])
+
+
+def test_the_command_ends_well_only_where_every_run_does(
+    command: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(devices, "small_devices", lambda *_: (None, ()))
+    done = command("--arms", "plain", "--folds", "2")
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "out/published/table.json").read_text())
+    assert found["command"].endswith("--arms plain --folds 2")
+    assert found["folds"] == [2]
+    carry_out = many.carry_out
+
+    def one_fails(*given: Any, **options: Any) -> list[many.Outcome]:
+        first, *others = carry_out(*given, **options)
+        return [many.Outcome(first.job, fault=f"{tmp_path / 'out'}/runs: no room"), *others]
+
+    monkeypatch.setattr(many, "carry_out", one_fails)
+    failed = command("--arms", "plain")
+    assert failed.exit_code == 1
+    assert json.loads((tmp_path / "out/published/table.json").read_text())["failed_runs"] == [
+        "plain, fold 1: OUT/runs: no room"
+    ]
+
+
+def test_a_dry_run_is_told_in_a_table(command: Callable[..., Result], tmp_path: Path):
+    told = command("--dry-run", "--arms", "plain", "--folds", "1")
+    assert told.exit_code == 0, told.output
+    assert "1 runs, at most" in told.output
+    assert "validation after each epoch" in " ".join(told.output.split())
+    assert isinstance(command("--folds", "0").exception, RecipeError)
+    assert isinstance(command("--arms", "none").exception, RecipeError)

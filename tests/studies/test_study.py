@@ -10,9 +10,9 @@ from hilum.errors import RecipeError
 from hilum.evaluation.comparison import student_t
 from hilum.learning.run import build_model
 from hilum.models.contract import parameter_counts
+from hilum.studies.comparisons import printed_comparison, printed_ratio
 from hilum.studies.jobs import Request
 from hilum.studies.study import Study
-from hilum.studies.comparisons import printed_comparison, printed_ratio
 
 ARMS = [
     (name, variant, arm)

@@ -32,12 +32,12 @@ def by_class(variant: Variant, results: Sequence[ArmResult]) -> Table:
 
 def without(apart: str, variant: Variant, results: Sequence[ArmResult]) -> Table:
     """Accuracy and macro AUC on the films of the other classes alone."""
-    rows, others = [], ()
+    rows = []
+    others = tuple(label for label in final(results[0]).labels if label != apart)
     for result in results:
         p = final(result)
         column = p.labels.index(apart)
         films, rest = p.truth[:, column] == 0, np.arange(len(p.labels)) != column
-        others = tuple(label for label in p.labels if label != apart)
         area = macro_auc(
             p.truth[films][:, rest], p.probability[films][:, rest], p.patients[films], names=others
         )

@@ -95,8 +95,8 @@ def _lost(study: Study, job: Job, place: Path, form: str) -> dict[str, Any]:
     auc = compare_macro_auc(base.truth, base.probability, other.probability, base.patients).difference
     known = ~np.isnan(base.errors)
     patients = np.repeat(base.patients, known.sum(1))
-    right = [p.errors[known] == 0 for p in (base, other)]
-    accuracy = mcnemar(*right, patients).difference.as_dict() if known.any() else None
+    one, two = (p.errors[known] == 0 for p in (base, other))
+    accuracy = mcnemar(one, two, patients).difference.as_dict() if known.any() else None
     return {"macro AUC lost": auc.as_dict(), "accuracy lost": accuracy}
 
 

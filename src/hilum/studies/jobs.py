@@ -73,6 +73,13 @@ class Request:
         words += [word for change in self.changes for word in ("--set", _PLACE.sub(r"\1", change))]
         return shlex.join(words)
 
+    def placeless(self, text: str) -> str:
+        """A text without this machine's places of data and runs."""
+        for place, name in ((self.out, "OUT"), (self.data, "DATA")):
+            for each in {Path(place).absolute(), Path(place)} - {Path()}:
+                text = re.sub(rf"(?<![\w./-]){re.escape(str(each))}(?=/|\b)", name, text)
+        return text
+
     def jobs(self) -> list[Job]:
         """Every run, arm by arm. RecipeError where an arm, a fold or a change does not fit."""
         variant = self.study.variant(self.variant)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,11 @@ class Content:
 def write(request: Request, results: Sequence[ArmResult], content: Content, device: str) -> Path:
     """Both files, each whole, in the variant's folder; returns the path of `table.md`."""
     facts = _facts(request, results, content.films, device)
+    content = replace(
+        content,
+        faults=tuple(map(request.placeless, content.faults)),
+        unexported=tuple(map(request.placeless, content.unexported)),
+    )
     plain = {
         **facts,
         "tables": [{"title": t.title, "rows": t.rows, "notes": list(t.notes)} for t in content.tables],

@@ -37,7 +37,7 @@ def parameters(variant: Variant, results: Sequence[ArmResult]) -> Table:
     rows = []
     for result in results:
         arm = variant.arms[result.arm]
-        printed = {name: f"{count:,}" for name, count in arm.published.parameters.items()}
+        printed: dict[str, str | None] = {n: f"{count:,}" for n, count in arm.published.parameters.items()}
         here = {name: f"{count:,}" for name, count in _sizes(result).items()}
         printed |= {"seconds an epoch": _plain(arm.published.seconds)} if arm.published.seconds else {}
         here |= {
