@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +14,8 @@ import polars as pl
 import pytest
 
 import hilum
-from hilum.datasets import preparing, store_files
+from hilum.datasets import pixel_store, preparing, store_files
+from hilum.datasets.fingerprint import file_digest
 from hilum.datasets.manifest import Manifest
 from hilum.datasets.pixel_store import IGNORE, PixelStore, build
 from hilum.errors import DataError
@@ -113,6 +116,110 @@ def test_a_store_is_held_to_what_it_was_built_from(tmp_path: Path) -> None:
         PixelStore.open(tmp_path / "none")
 
 
+def test_films_of_the_same_names_elsewhere_are_not_taken_for_these(tmp_path: Path) -> None:
+    """Two roots, one table: the second once got the first one's pixels."""
+    here = films(tmp_path / "here", 4)
+    for n in range(4):
+        film(tmp_path / "there" / f"{n}.png", 50 + n, 32)
+    there = Manifest(here.table, root=tmp_path / "there")
+    assert here.digest == there.digest
+    build(here, SMALL, tmp_path / "s", workers=0, progress=False)
+    with pytest.raises(
+        DataError, match=r"there/0\.png' is not the file .*\(nor are 3 more\).*Remove"
+    ) as caught:
+        build(there, SMALL, tmp_path / "s", workers=0, progress=False)
+    assert caught.value.mend
+    build(here, SMALL, tmp_path / "s", workers=0, progress=False)
+
+
+def test_a_film_written_again_in_place_is_found(tmp_path: Path) -> None:
+    manifest = films(tmp_path, 4)
+    build(manifest, SMALL, tmp_path / "s", workers=0, progress=False)
+    film(tmp_path / "2.png", 77, 32)
+    with pytest.raises(DataError, match=r"2\.png' is not the file that it was then\."):
+        build(manifest, SMALL, tmp_path / "s", workers=0, progress=False)
+
+
+def test_a_half_built_store_is_held_to_its_films_too(tmp_path: Path) -> None:
+    manifest = films(tmp_path, 6)
+    folder = tmp_path / "s"
+    kept = half_built(manifest, folder)
+    assert kept == 3
+    film(tmp_path / "5.png", 77, 32)  # not prepared yet: its new pixels are the ones that count
+    store = build(manifest, SMALL, folder, workers=0, progress=False)
+    np.testing.assert_array_equal(store.images[5], SMALL.pixels(read(tmp_path / "5.png").pixels))
+    half_built(manifest, tmp_path / "t")
+    film(tmp_path / "1.png", 78, 32)
+    with pytest.raises(DataError, match=r"1\.png' is not the file"):
+        build(manifest, SMALL, tmp_path / "t", workers=0, progress=False)
+
+
+def half_built(manifest: Manifest, folder: Path) -> int:
+    """A store whose build was stopped at the fourth film; the number of its rows that are done."""
+    original = preparing.prepare_one
+
+    def stop(task: preparing.Task, *rest: object) -> preparing.Outcome:
+        if task.row == 3:
+            raise KeyboardInterrupt
+        return original(task, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preparing, "prepare_one", stop)
+        patch.setattr(pixel_store, "_FLUSH_EVERY", 1)
+        with pytest.raises(KeyboardInterrupt):
+            build(manifest, SMALL, folder, workers=0, progress=False)
+    return int((np.load(folder / "done.npy") == 1).sum())
+
+
+def test_films_that_were_copied_touched_or_put_away_are_the_same_films(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = films(tmp_path / "here", 4)
+    first = build(manifest, SMALL, tmp_path / "s", workers=0, progress=False)
+    shutil.copytree(tmp_path / "here", tmp_path / "there", copy_function=shutil.copyfile)
+    os.utime(tmp_path / "there" / "1.png", ns=(1, 1))
+    there = Manifest(manifest.table, root=tmp_path / "there")
+    again = build(there, SMALL, tmp_path / "s", workers=0, progress=False)
+    assert again.index.equals(first.index)
+    again.verify()
+
+    read_again: list[object] = []
+    monkeypatch.setattr(store_files, "file_digest", lambda path: read_again.append(path) or "")
+    build(there, SMALL, tmp_path / "s", workers=0, progress=False)
+    assert read_again == [], "the new times were noted"
+    shutil.rmtree(tmp_path / "there")
+    assert len(build(there, SMALL, tmp_path / "s", workers=0, progress=False)) == 4
+
+
+def test_a_store_of_a_version_that_took_no_times_is_held_to_its_digests(tmp_path: Path) -> None:
+    manifest = films(tmp_path, 3)
+    build(manifest, SMALL, tmp_path / "s", workers=0, progress=False)
+    journal = tmp_path / "s" / "journal.jsonl"
+    lines = [json.loads(line)[:3] for line in journal.read_text().splitlines()]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    build(manifest, SMALL, tmp_path / "s", workers=0, progress=False)
+    assert all(len(json.loads(line)) == 5 for line in journal.read_text().splitlines()[3:])
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    film(tmp_path / "1.png", 77, 32)
+    with pytest.raises(DataError, match=r"1\.png' is not the file"):
+        build(manifest, SMALL, tmp_path / "s", workers=0, progress=False)
+
+
+def test_a_mask_drawn_again_is_found(tmp_path: Path) -> None:
+    manifest = films(tmp_path, 2)
+    for n in range(2):
+        mask(tmp_path / f"m{n}.png", 255)
+    columns = {"mask": ["m0.png", "m1.png"], "mask_value": [255] * 2}
+    table = manifest.table.with_columns(**{k: pl.Series(v) for k, v in columns.items()})
+    manifest = Manifest(table, root=tmp_path)
+    build(manifest, SMALL, tmp_path / "s", masks=True, workers=0, progress=False)
+    os.utime(tmp_path / "m0.png", ns=(1, 1))
+    build(manifest, SMALL, tmp_path / "s", masks=True, workers=0, progress=False)
+    mask(tmp_path / "m1.png", 200)
+    with pytest.raises(DataError, match="other pixels"):
+        build(manifest, SMALL, tmp_path / "s", masks=True, workers=0, progress=False)
+
+
 def test_a_changed_byte_is_found(tmp_path: Path) -> None:
     store = build(films(tmp_path, 3), SMALL, tmp_path / "s", workers=0, progress=False)
     store.verify()
@@ -174,9 +281,7 @@ def test_a_killed_build_goes_on_where_it_stopped(workers: int, tmp_path: Path) -
         resumed = build(manifest, SMALL, store, workers=0, progress=False)
     assert len(prepared) == 400 - done, "films that were done are not done again"
     whole = build(manifest, SMALL, tmp_path / "whole", workers=0, progress=False)
-    assert store_files.file_digest(store / "images.npy") == store_files.file_digest(
-        tmp_path / "whole" / "images.npy"
-    )
+    assert file_digest(store / "images.npy") == file_digest(tmp_path / "whole" / "images.npy")
     assert resumed.index.equals(whole.index)
 
 

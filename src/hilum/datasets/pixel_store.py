@@ -19,6 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from hilum.datasets import preparing, store_files
+from hilum.datasets.fingerprint import file_digest
 from hilum.datasets.manifest import Manifest
 from hilum.errors import DataError
 from hilum.images.preparation import Preparation
@@ -82,7 +83,7 @@ class PixelStore:
     def verify(self) -> None:
         """Hold every byte to the hash taken when the store was built; DataError where it differs."""
         for name, digest in store_files.read_header(self.folder)["content"].items():
-            if store_files.file_digest(self.folder / name) != digest:
+            if file_digest(self.folder / name) != digest:
                 raise DataError(
                     f"'{name}' was changed after it was built", path=self.folder, mend=store_files.REBUILD
                 )
@@ -135,7 +136,7 @@ def build(
     `masks`: prepare the manifest's masks on the same grid; a film without one is IGNORE all over. `workers`:
     processes (default: one a core; 0 works in this process). Films that cannot be read are named in
     `failures` and in the log, and are tried again by the next build. DataError where the folder holds a
-    store of something else.
+    store of something else, or where a film's bytes are no longer those that its row was made of.
     """
     folder = Path(folder)
     if not len(manifest):
@@ -144,6 +145,7 @@ def build(
         raise DataError("the manifest has no masks", path=folder, mend="Build the store without masks.")
     store_files.lay_out(manifest, preparation, folder, masks)
     ledger = store_files.Ledger(folder, masks)
+    ledger.hold_to_films(manifest, masks)
     todo = ledger.todo
     if not todo and store_files.read_header(folder)["content"]:
         return PixelStore.open(folder)
@@ -178,7 +180,7 @@ def _finish(manifest: Manifest, folder: Path, outcomes: dict[int, preparing.Outc
         raise DataError(f"none of the {len(rows)} films could be read; the first: {rows[0][4]}", path=folder)
     pl.DataFrame(rows, schema=_INDEX, orient="row").write_parquet(folder / "index.parquet")
     names = (*store_files.contents(masks), "index.parquet")
-    content = {name: store_files.file_digest(folder / name) for name in names}
+    content = {name: file_digest(folder / name) for name in names}
     store_files.write_header(folder, store_files.read_header(folder) | {"content": content})
     if faults:
         logger.warning(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.datasets.fingerprint import file_digest, stamp
 from hilum.datasets.manifest import Manifest
 from hilum.errors import HilumError, ReadError
 from hilum.images.preparation import Preparation
@@ -38,11 +39,16 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a row: the SHA-256 of the film's file, or the fault."""
+    """What became of a row: the SHA-256 of the film's file and of its mask's, or the fault.
+
+    `stamp`: `fingerprint.stamp` of both files; None in stores of versions that took none.
+    """
 
     row: int
     digest: str | None = None
     fault: str | None = None
+    stamp: str | None = None
+    mask_digest: str | None = None
 
 
 def tasks(manifest: Manifest, rows: Iterable[int], masks: bool) -> list[Task]:
@@ -85,15 +91,17 @@ def prepare_one(task: Task, preparation: Preparation, images: NDArray, masks: ND
     from hilum.images.read import read
 
     try:
+        taken = stamp(task.path, task.mask)  # before the bytes: a file that changes meanwhile differs from it
         film = read(task.path)
         if task.mask is not None and masks is not None:
             masks[task.row] = _prepared_mask(task, preparation, (film.height, film.width))
         images[task.row] = preparation.pixels(film.pixels)
+        mask_digest = file_digest(task.mask) if task.mask else None
     except HilumError as fault:
         return Outcome(task.row, fault=str(fault))
     except (OSError, MemoryError, ValueError) as fault:
         return Outcome(task.row, fault=f"{task.path}: {type(fault).__name__}: {fault}")
-    return Outcome(task.row, digest=film.digest)
+    return Outcome(task.row, film.digest, None, taken, mask_digest)
 
 
 def canonical_mask(mask: NDArray[np.uint8], value: int | None, ignore: int | None) -> NDArray[np.uint8]:

@@ -7,16 +7,21 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hilum.datasets.fingerprint import file_digest, stamp
 from hilum.datasets.manifest import Manifest
-from hilum.datasets.preparing import Outcome
+from hilum.datasets.preparing import Outcome, Task, tasks
 from hilum.errors import DataError
 from hilum.images.preparation import Preparation
+
+logger = logging.getLogger(__name__)
 
 REBUILD = "Remove the folder and build it again."
 _OK = 1
@@ -25,15 +30,14 @@ _OK = 1
 class Ledger:
     """Which rows of a store are on disk, through any number of builds.
 
-    `done.npy` holds a flag a row, `journal.jsonl` a line a film (row, digest, fault). A row is flagged only
-    after
-    its pixels and its line were synced: after a kill it is either whole or prepared again.
+    `done.npy` holds a flag a row, `journal.jsonl` a line a film (the fields of `Outcome`). A row is flagged
+    only after its pixels and its line were synced: after a kill it is either whole or prepared again.
     """
 
     def __init__(self, folder: Path, masks: bool) -> None:
         self._done = np.load(folder / "done.npy", mmap_mode="r+")
         self._maps = [np.load(folder / name, mmap_mode="r+") for name in contents(masks)]
-        self._journal = folder / "journal.jsonl"
+        self._folder, self._journal = folder, folder / "journal.jsonl"
         self._unwritten: list[Outcome] = []
 
     @property
@@ -52,12 +56,50 @@ class Ledger:
         for array in self._maps:
             array.flush()
         with self._journal.open("a", encoding="utf-8") as journal:
-            journal.writelines(json.dumps([o.row, o.digest, o.fault]) + "\n" for o in self._unwritten)
+            journal.writelines(json.dumps(astuple(o)) + "\n" for o in self._unwritten)
             journal.flush()
             os.fsync(journal.fileno())
         self._done[[o.row for o in self._unwritten if o.fault is None]] = _OK
         self._done.flush()
         self._unwritten.clear()
+
+    def hold_to_films(self, manifest: Manifest, masks: bool) -> None:
+        """DataError where a film or mask of a finished row is not the file that the row was made of.
+
+        A file of another size or time is read again, for it may have been copied or touched only; then its new stamp is
+        noted. A file that is gone is passed over: the store outlives its films.
+        """
+        finished = np.flatnonzero(self._done == _OK)
+        if not len(finished):
+            return
+        known = self.outcomes()
+        doubtful, gone = [], 0
+        for task in tasks(manifest, finished, masks):
+            taken = stamp(task.path, task.mask)
+            if taken is None:
+                gone += 1
+            elif taken != known[task.row].stamp:
+                doubtful.append((task, taken))
+        if gone:
+            logger.warning("%s: %d of its %d films are no longer there", self._folder, gone, len(finished))
+        if doubtful:
+            logger.info("%s: %d films have another time or size; reading them", self._folder, len(doubtful))
+        changed = []
+        for task, taken in doubtful:
+            before = known[task.row]
+            if _same_bytes(task, before):
+                self._unwritten.append(replace(before, stamp=taken))
+            else:
+                changed.append(task.path)
+        if changed:
+            more = f" (nor are {len(changed) - 1} more)" if len(changed) > 1 else ""
+            raise DataError(
+                f"the store was made of other pixels: '{changed[0]}' is not the file that it was then{more}",
+                path=self._folder,
+                mend="Remove the folder to build it again, or choose another folder for these films.",
+            )
+        if doubtful:
+            self.sync()
 
     def outcomes(self) -> dict[int, Outcome]:
         """The last outcome of every row; a line that a kill cut short is passed over."""
@@ -69,6 +111,13 @@ class Ledger:
                 continue
             found[outcome.row] = outcome
         return found
+
+
+def _same_bytes(task: Task, before: Outcome) -> bool:
+    if file_digest(task.path) != before.digest:
+        return False
+    # Stores of earlier versions took no digest of masks.
+    return not task.mask or before.mask_digest is None or file_digest(task.mask) == before.mask_digest
 
 
 def contents(masks: bool) -> list[str]:
@@ -156,8 +205,3 @@ def write_header(folder: Path, header: dict[str, Any]) -> None:
     part = folder / "store.json.part"
     part.write_text(json.dumps(header, indent=1), encoding="utf-8")
     part.replace(folder / "store.json")  # at once: a header is whole or absent
-
-
-def file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
