@@ -204,7 +204,7 @@ def deflated_bomb(path: Path) -> None:
 
 
 def png(path: Path, side: int, bits: int, colour_type: int, row: bytes, rows: int) -> None:
-    """A PNG (W3C PNG, section 11) of `side` x `side` pixels whose `rows` rows, less than all of them perhaps, are all `row`."""
+    """A PNG (W3C PNG, section 11) of `side` x `side` pixels that holds `row` so many times, perhaps too few."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">L", len(data)) + kind + data + struct.pack(">L", zlib.crc32(kind + data))

@@ -19,6 +19,7 @@ from hilum.images.read import read
 
 from .films import film, lut_item, ramp, save, save_compressed
 from .judges import dcmtk, highdicom_shown
+from .pairwise import pairwise
 from .standard import Header, Table, shown
 
 BITS = (8, 10, 12, 15, 16)
@@ -97,24 +98,38 @@ def test_standard_judges_every_cell(tmp_path: Path, bits: int, signed: bool, mod
 SYNTAXES = {
     "RLE": uid.RLELossless,
     "JPEG Lossless": uid.JPEGLosslessSV1,
+    "JPEG Lossless, process 14": uid.JPEGLossless,
     "JPEG-LS": uid.JPEGLSLossless,
     "JPEG 2000": uid.JPEG2000Lossless,
 }
+CODINGS = tuple(itertools.product(BITS, (False, True)))
+# Every syntax with all bits and signs, and any two values of any two columns in a film.
+COMPRESSED = pairwise(tuple(SYNTAXES), CODINGS, MODALITIES, VOIS, PHOTOMETRICS, SHAPES)
 
 
-@pytest.mark.parametrize("syntax", SYNTAXES)
-@pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
-@pytest.mark.parametrize("bits", BITS)
-def test_transfer_syntaxes(tmp_path: Path, bits: int, signed: bool, syntax: str) -> None:
+@pytest.mark.parametrize(("syntax", "coding", "modality", "voi", "photometric", "shape"), COMPRESSED)
+def test_transfer_syntaxes(
+    tmp_path: Path,
+    syntax: str,
+    coding: tuple[int, bool],
+    modality: str,
+    voi: str,
+    photometric: str,
+    shape: str | None,
+) -> None:
     """Judge: standard. Lossless compression changes no pixel, whatever stands behind it in the chain."""
-    for modality, voi, photometric in (
-        ("none", "linear", "MONOCHROME1"),
-        ("negative", "lut 12 bit", "MONOCHROME2"),
-    ):
-        ds, expected = cell(bits, signed, modality, voi, photometric)
-        got = read(save_compressed(ds, tmp_path / "film.dcm", SYNTAXES[syntax]))
-        np.testing.assert_allclose(got.pixels, expected, atol=2e-6)
-        assert got.bits == bits
+    ds, expected = cell(*coding, modality, voi, photometric, shape)
+    got = read(save_compressed(ds, tmp_path / "film.dcm", SYNTAXES[syntax]))
+    np.testing.assert_allclose(got.pixels, expected, atol=2e-6)
+    assert got.bits == coding[0]
+
+
+def test_the_compressed_cells_are_all_pairs() -> None:
+    """In every two columns each value meets each, counted plainly."""
+    columns = (tuple(SYNTAXES), CODINGS, MODALITIES, VOIS, PHOTOMETRICS, SHAPES)
+    for (i, some), (j, others) in itertools.combinations(enumerate(columns), 2):
+        assert {(cell[i], cell[j]) for cell in COMPRESSED} == set(itertools.product(some, others))
+    assert len(COMPRESSED) < 100
 
 
 def same_at_8_bit(one: np.ndarray, other: np.ndarray) -> None:
@@ -139,10 +154,16 @@ OTHER_VOI: list[Cell] = [
 ]
 # DCMTK knows LINEAR only, and +Wl or +Wi must say what to apply.
 DCMTK_OPTIONS = {"linear": ("+Wi", "1"), "none": (), **dict.fromkeys(LUT_DEPTHS, ("+Wl", "1"))}
+# LUTs, presentation and both photometric interpretations at all bits and signs.
+PAIRED: list[Cell] = [
+    (*coding, *rest)
+    for coding, *rest in pairwise(CODINGS, MODALITIES, tuple(DCMTK_OPTIONS), PHOTOMETRICS, SHAPES)
+]
 
 
 @pytest.mark.parametrize(
-    ("bits", "signed", "modality", "voi", "photometric", "shape"), WINDOWED + PRESENTED + OTHER_VOI
+    ("bits", "signed", "modality", "voi", "photometric", "shape"),
+    dict.fromkeys(WINDOWED + PRESENTED + OTHER_VOI + PAIRED),
 )
 def test_dcmtk_agrees(
     tmp_path: Path, bits: int, signed: bool, modality: str, voi: str, photometric: str, shape: str | None
@@ -190,17 +211,33 @@ def test_highdicom_agrees_on_other_functions(tmp_path: Path, voi: str) -> None:
     same_at_8_bit(got, highdicom_shown(path))
 
 
+DCMTK_PROGRAMS = {
+    "RLE": "dcmj2pnm",
+    "JPEG Lossless": "dcmj2pnm",
+    "JPEG Lossless, process 14": "dcmj2pnm",
+    "JPEG-LS": "dcml2pnm",
+}
+
+
 @pytest.mark.parametrize(
-    ("syntax", "program"), [("RLE", "dcmj2pnm"), ("JPEG Lossless", "dcmj2pnm"), ("JPEG-LS", "dcml2pnm")]
+    ("syntax", "coding", "modality", "voi", "photometric", "shape"),
+    pairwise(tuple(DCMTK_PROGRAMS), CODINGS, MODALITIES, tuple(DCMTK_OPTIONS), PHOTOMETRICS, SHAPES),
 )
-@pytest.mark.parametrize("bits", [8, 12, 16])
-def test_dcmtk_agrees_on_compressed_films(tmp_path: Path, bits: int, syntax: str, program: str) -> None:
+def test_dcmtk_agrees_on_compressed_films(
+    tmp_path: Path,
+    syntax: str,
+    coding: tuple[int, bool],
+    modality: str,
+    voi: str,
+    photometric: str,
+    shape: str | None,
+) -> None:
     """Judges: standard, DCMTK (which cannot decode JPEG 2000)."""
-    ds, expected = cell(bits, False, "none", "linear", "MONOCHROME1")
+    ds, expected = cell(*coding, modality, voi, photometric, shape)
     path = save_compressed(ds, tmp_path / "film.dcm", SYNTAXES[syntax])
     got = read(path).pixels
     same_at_8_bit(got, expected)
-    same_at_8_bit(got, dcmtk(path, "+Wi", "1", program=program))
+    same_at_8_bit(got, dcmtk(path, *DCMTK_OPTIONS[voi], program=DCMTK_PROGRAMS[syntax]))
 
 
 @pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
