@@ -38,7 +38,8 @@ THRESHOLDS = {"refuse": 0.5, "warn": 0.8}
 LICENCE = (
     "Code Apache-2.0. Fitted on NIH ChestX-ray14 (free use with attribution), Kermany (CC BY 4.0), Shenzhen "
     "(NLM), and films of the COVID-19 image data collection under CC BY, CC BY-SA and CC BY-NC-SA; films without "
-    "a stated licence or with an ND licence took no part. NC films did: for non-commercial use."
+    "a stated licence or with an ND licence took no part. Because NC films took part, treat the weights as for "
+    "non-commercial use."
 )
 SHARES = {"frontal": 0.42, "lateral": 0.14, "turned": 0.11, "inverted": 0.11, "partial": 0.08, "other": 0.14}
 CHANNELS = (12, 24, 40, 40)
