@@ -186,7 +186,8 @@ def test_a_second_call_does_nothing_again(
         raise AssertionError("trained again")
 
     monkeypatch.setattr(running, "run_phase", refuse)
-    assert carried_out(request) == found | {"made": ANY, "machine": ANY}  # the number of threads is the caller's
+    # The machine's line holds the number of threads, which is the caller's.
+    assert carried_out(request) == found | {"made": ANY, "machine": ANY}
     assert {p: p.stat().st_mtime_ns for p in kept} == before
 
 
