@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from tests.phantom import phantom
 
@@ -33,9 +34,12 @@ def film(path: Path, seed: int = 0, size: int = 32) -> NDArray[np.uint8]:
     return _write(path, pixels)
 
 
-def mask(path: Path, value: int, ignore: int | None = None, size: int = 32) -> NDArray[np.uint8]:
-    """Write a lung mask; its first row is `ignore` where given."""
-    lungs = np.where(phantom(0, size, size).lungs > 0, value, 0).astype(np.uint8)
+def mask(
+    path: Path, value: int, ignore: int | None = None, size: int = 32, half: str | None = None
+) -> NDArray[np.uint8]:
+    """Write a lung mask; its first row is `ignore` where given, and only the film's `left` or `right` half drawn."""
+    there = phantom(0, size, size).lungs
+    lungs = np.where(there == {"left": 1, "right": 2}[half] if half else there > 0, value, 0).astype(np.uint8)
     if ignore is not None:
         lungs[0] = ignore
     return _write(path, lungs)
@@ -164,6 +168,30 @@ def shenzhen(root: Path) -> Expected:
         film(root / "images" / f"{name}.png")
     mask(root / "masks" / "CHNCXR_0001_0.png", 1)
     mask(root / "masks" / "CHNCXR_0002_1_mask.png", 255)
+    return Expected(root, films=2, missing=1, masks=2)
+
+
+def montgomery(root: Path) -> Expected:
+    for name in ("MCUCXR_0001_0", "MCUCXR_0002_1", "MCUCXR_0003_1"):
+        film(root / "CXR_png" / f"{name}.png")
+        text(root / "ClinicalReadings" / f"{name}.txt", "Patient's Sex: F\nPatient's Age: 060Y\nnormal")
+    for name in ("MCUCXR_0001_0", "MCUCXR_0002_1"):
+        mask(root / "ManualMask" / "leftMask" / f"{name}.png", 255, half="right")
+        mask(root / "ManualMask" / "rightMask" / f"{name}.png", 255, half="left")
+    (root / "ClinicalReadings" / "MCUCXR_0002_1.txt").unlink()
+    return Expected(root, films=2, missing=1, masks=2)
+
+
+def jsrt(root: Path) -> Expected:
+    for name in ("JPCLN001", "JPCLN002", "JPCNN001"):
+        film(root / "films" / f"{name}.png")
+    for fold, name in (("fold1", "JPCLN001"), ("fold2", "JPCNN001")):
+        masks = root / "scratch" / fold / "masks"
+        for side, half in (("left lung", "right"), ("right lung", "left")):
+            lung = mask(masks / side / f"{name}.png", 255, half=half, size=16)
+            (masks / side / f"{name}.png").unlink()  # OpenCV does not write GIF in every version
+            Image.fromarray(lung).save(masks / side / f"{name}.gif")
+        _write(masks / "heart" / f"{name}.png", np.zeros((16, 16), np.uint8))
     return Expected(root, films=2, missing=1, masks=2)
 
 
@@ -313,6 +341,8 @@ MINI: dict[str, Callable[[Path], Expected]] = {
     "covid_radiography": covid_radiography,
     "lungs_v7": lungs_v7,
     "shenzhen": shenzhen,
+    "montgomery": montgomery,
+    "jsrt": jsrt,
     "chexpert": chexpert,
     "mimic_cxr": mimic_cxr,
     "padchest": padchest,
