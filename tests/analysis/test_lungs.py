@@ -64,6 +64,14 @@ def test_an_empty_mask_stays_empty():
     assert not right.any()
 
 
+def test_a_full_mask_is_one_lung_on_one_side():
+    """Nothing parts it: no valley, so it is not cut in two."""
+    full = np.ones((50, 40), np.uint8)
+    left, right = split(full)
+    np.testing.assert_array_equal(left + right, full)
+    assert not left.any() or not right.any()
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(8, 60), st.integers(8, 60), st.floats(0.0, 1.0))
 def test_any_mask_gives_two_disjoint_lungs(seed, height, width, share):
@@ -92,6 +100,24 @@ def test_lungs_come_back_to_the_films_grid(aspect):
     np.testing.assert_array_equal(found.left + found.right, found.mask)
     assert found.area_share == pytest.approx(float((film.lungs > 0).mean()), rel=0.03)
     assert not found.mask[:40, :40].any(), "the speck must not come back"
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_a_film_with_one_lung_has_one_on_its_grid(side):
+    film = phantom(4, 600, 500)
+    preparation = Preparation(size=(256, 256))
+    one = (film.lungs == side).astype(np.uint8)
+    soft = cv2.GaussianBlur(preparation.mask(one).astype(np.float32), (0, 0), 1.5)
+    found = find_lungs(soft, preparation.place((600, 500)), 0.5, "test")
+    kept, other = (found.right, found.left) if side == 1 else (found.left, found.right)
+    assert overlap(kept, one) > 0.98
+    assert not other.any()
+
+
+def test_lungs_everywhere_cover_the_film():
+    found = find_lungs(np.ones((64, 64)), Preparation(size=(64, 64)).place((200, 100)), 0.5, "test")
+    assert found.area_share == 1
+    np.testing.assert_array_equal(found.left + found.right, found.mask)
 
 
 def test_no_lungs_give_empty_masks():

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from hilum.analysis.heatmaps import reduced
 from hilum.analysis.report import LungsResult
+from hilum.images.mask_parts import without_holes, without_specks
 from hilum.images.placement import Placement
 
 Mask = NDArray[np.uint8]
 
-SPECK = 0.1  # a part smaller than this share of the largest part is no lung
 VALLEY = 0.5  # two lungs: between them a column holds less than this share of the lower of their two highest columns
 
 
@@ -50,11 +50,11 @@ def split(mask: Mask) -> tuple[Mask, Mask]:
     column between them that holds the fewest lung pixels; a single lung is put on the side on which its middle lies.
     """
     film_left, film_right = np.zeros_like(mask), np.zeros_like(mask)
-    mask = _without_specks(mask)
+    mask = without_specks(mask)
     divide = dividing_column(mask)
     film_left[:, :divide] = mask[:, :divide]
     film_right[:, divide:] = mask[:, divide:]
-    return _fill_holes(_without_specks(film_right)), _fill_holes(_without_specks(film_left))
+    return without_holes(without_specks(film_right)), without_holes(without_specks(film_left))
 
 
 def dividing_column(mask: Mask) -> int:
@@ -72,23 +72,6 @@ def dividing_column(mask: Mask) -> int:
     if lowest < VALLEY * min(profile[first : valley + 1].max(), profile[valley:last].max()):
         return valley
     return 0 if first + last > width else width  # one lung: all of it lies on one side
-
-
-def _without_specks(mask: Mask) -> Mask:
-    """Only the connected parts of at least `SPECK` of the largest one's area."""
-    count, parts, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    if count <= 2:
-        return mask
-    areas = stats[1:, cv2.CC_STAT_AREA]
-    keep = np.concatenate([[False], areas >= SPECK * areas.max()])
-    return keep[parts].astype(np.uint8)
-
-
-def _fill_holes(mask: Mask) -> Mask:
-    """Background that the mask encloses becomes part of it."""
-    framed = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    _, outside = cv2.connectedComponents(1 - framed, connectivity=4)
-    return (outside != outside[0, 0])[1:-1, 1:-1].astype(np.uint8)
 
 
 def _nearer(a: Mask, b: Mask, placement: Placement) -> Mask:
