@@ -29,7 +29,7 @@ def kermany(tmp_path: Path) -> Path:
     return tmp_path / "k.parquet"
 
 
-@pytest.mark.parametrize("command", ["list", "prepare", "describe", "split", "store"])
+@pytest.mark.parametrize("command", ["list", "prepare", "describe", "duplicates", "split", "store"])
 def test_help_teaches_with_an_example(command: str) -> None:
     assert "Example: hilum data " + command in " ".join(run(command, "--help").split())
 
