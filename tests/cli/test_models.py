@@ -40,6 +40,14 @@ def test_options_are_those_of_a_recipe():
     assert found["head"] == "hidden layer, dropout 0"
 
 
+def test_a_segmenter_shows_its_decoder():
+    found = json.loads(run("show", "lung_autoencoder", "encoder=resnet10t", "outputs=1", "--json"))
+    assert found["kind"] == "segmenter"
+    below, kept = 512, 3_538_769 - 9 * 1024 * 256  # of densenet121's decoder, all but what reads its map
+    assert found["parts"]["decoder"] == kept + 9 * below * 256
+    assert [b["name"] for b in found["backbones"]] == ["resnet10t"]
+
+
 @pytest.mark.parametrize(
     ("words", "fault"),
     [

@@ -64,6 +64,10 @@ SMALL: dict[str, list[dict]] = {
         {"encoder": "mobilenetv3_small_050", "widths": (16, 16, 8, 8, 8), "size": (64, 64)},
         {"encoder": "resnet10t", "widths": (16, 16, 8, 8, 8), "size": (64, 64)},
     ],
+    "lung_autoencoder": [
+        {"encoder": "mobilenetv2_050", "filters": (16, 16, 8, 8, 8), "size": (64, 64)},
+        {"encoder": "resnet10t", "filters": (16, 16, 8, 8, 8), "size": (64, 96)},
+    ],
 }
 CASES = [(name, options) for name in names() for options in SMALL.get(name, [{}])]
 

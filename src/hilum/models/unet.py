@@ -72,12 +72,17 @@ class Up(nn.Module):
 
     def __init__(self, below: int, skip: int, width: int) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(_block(below + skip, width), _block(width, width))
+        self.blocks = two_convolutions(below + skip, width)
 
     def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
         size = skip.shape[-2:] if skip is not None else (x.shape[-2] * 2, x.shape[-1] * 2)
         x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
         return self.blocks(x if skip is None else torch.cat([x, skip], 1))
+
+
+def two_convolutions(inputs: int, outputs: int) -> nn.Sequential:
+    """Two 3x3 convolutions, each with batch norm and ReLU."""
+    return nn.Sequential(_block(inputs, outputs), _block(outputs, outputs))
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:
