@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
-from hilum.analysis.heatmaps import LONGEST, class_activation, heatmap_on_film, heatmaps, lung_shares, reduced
+from hilum.analysis.heatmaps import (
+    LONGEST,
+    Map,
+    Method,
+    class_activation,
+    heatmap_on_film,
+    heatmaps,
+    lung_shares,
+    plus_plus,
+    reduced,
+)
+from hilum.errors import HilumError
 from hilum.images.preparation import Preparation
+from hilum.models import Classifier
 from hilum.models.heads import hidden_head
 from tests.bundles_for_tests import classifier_bundle
 
@@ -55,6 +70,107 @@ def test_maps_of_any_head_are_those_of_grad_cam_through_the_whole_model(hidden):
         (gradient,) = torch.autograd.grad(model.head(model.pool(features))[0, label], features)
         alpha = gradient.sum((2, 3), keepdim=True)  # the mean that Grad-CAM takes, times the number of cells
         assert torch.allclose((alpha * features).sum(1), maps[:, label], atol=1e-5)
+
+
+class Rectified(Classifier):
+    """Convolutions whose features come out of a ReLU, as the papers take them to be, under weights far from 0.
+
+    pytorch-grad-cam adds 1e-6 to Grad-CAM++'s denominator of squared gradients: with the head's first weights its map is
+    0.01 away, and the distance falls with the square of their size.
+    """
+
+    channels, input_size, mean, std = 1, (24, 32), (0.0,), (1.0,)
+
+    def __init__(self, hidden: int | None = None) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Conv2d(1, 6, 5, stride=4), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.ReLU())
+        self.head = hidden_head(8, hidden, 14, dropout=0.3) if hidden else nn.Linear(8, 14)
+        with torch.no_grad():
+            for weights in self.head.parameters():
+                weights.mul_(32)
+        self.eval()
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        features: Tensor = self.body(images)
+        return features
+
+    def pool(self, features: Tensor) -> Tensor:
+        return features.mean((2, 3))
+
+
+def film_and_maps(model: Classifier, method: Method) -> tuple[Tensor, list[Map]]:
+    """A prepared film and its fourteen maps from one pass, on a film of the prepared size."""
+    image = torch.randn(1, 1, 24, 32, generator=torch.Generator().manual_seed(5))
+    place = Preparation(size=(24, 32), aspect="squash").place((24, 32))
+    with torch.inference_mode():
+        features = model.feature_map(image)
+        return image, heatmaps(features, model.class_weights(model.pool(features)), place, method)
+
+
+@pytest.mark.parametrize("hidden", [None, 8])
+def test_grad_cam_plus_plus_is_that_of_autograd(hidden):
+    """Equations 7 and 19 of Chattopadhay 2018 cell by cell, in double precision, the gradient through the pooling."""
+    model = Rectified(hidden).double()
+    image = torch.randn(1, 1, 24, 32, generator=torch.Generator().manual_seed(5)).double()
+    features = model.feature_map(image).detach().requires_grad_()
+    found = class_activation(features, plus_plus(features, model.class_weights(model.pool(features))))
+    for label in range(14):
+        logit = model.head(model.pool(features))[0, label]
+        (g,) = torch.autograd.grad(logit, features)
+        wanted = torch.zeros_like(features[0, 0])
+        for k in range(8):
+            weight = 0.0
+            for row, column in np.ndindex(*features.shape[2:]):
+                cell = g[0, k, row, column]
+                if cell > 0:
+                    alpha = cell**2 / (2 * cell**2 + cell**3 * features[0, k].sum())
+                    weight += alpha * cell  # of exp(logit), the factor exp(logit) left out
+            wanted = wanted + weight * features[0, k]
+        assert wanted.abs().max() > 0
+        assert torch.allclose(found[0, label], wanted, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", get_args(Method))
+@pytest.mark.parametrize("hidden", [None, 8])
+def test_fourteen_maps_are_those_of_pytorch_grad_cam_in_fourteen_calls(hidden, method):
+    theirs = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed")
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    model = Rectified(hidden)
+    image, maps = film_and_maps(model, method)
+    kind = theirs.GradCAM if method == "cam" else theirs.GradCAMPlusPlus
+    assert len(maps) == 14
+    with kind(model=model, target_layers=[model.body]) as judge:
+        for label, heat in enumerate(maps):
+            wanted = judge(image, [ClassifierOutputTarget(label)])[0]
+            # Theirs is stretched so that its coldest point is 0, before and after it is enlarged.
+            stretched = (heat - heat.min()) / max(np.ptp(heat), 1e-7)
+            np.testing.assert_allclose(stretched, wanted, atol=1e-4)
+    assert sum(heat.any() for heat in maps) > 7
+
+
+@pytest.mark.parametrize("hidden", [None, 8])
+def test_maps_are_those_of_captum(hidden):
+    attr = pytest.importorskip("captum.attr", reason="captum is not installed")
+    model = Rectified(hidden)
+    image, maps = film_and_maps(model, "cam")
+    judge = attr.LayerGradCam(model, model.body)
+    for label, heat in enumerate(maps):
+        wanted = judge.attribute(image, target=label, relu_attributions=True)[0, 0].detach().numpy()
+        enlarged = cv2.resize(wanted / max(wanted.max(), 1e-9), (32, 24))
+        np.testing.assert_allclose(heat, enlarged, atol=1e-4)
+
+
+def test_features_below_0_keep_grad_cam_plus_plus_bounded_and_weights_below_0_count_as_none():
+    features = torch.tensor([[[[-3.0, -1.0]], [[1.0, 3.0]], [[5.0, 5.0]]]])
+    weights = torch.tensor([[1.0, 0.5, -2.0]])
+    assert torch.equal(plus_plus(features, weights), torch.tensor([[1 / 2, 0.5 / (2 + 0.5 * 2), 0.0]]))
+
+
+def test_a_method_that_there_is_not_is_refused():
+    with pytest.raises(HilumError, match="no heatmaps by 'grad_cam'"):
+        film_and_maps(Rectified(), "grad_cam")
 
 
 def one_hot_maps(

@@ -5,6 +5,10 @@ equation 2); its mean plus the bias is the logit, exactly. For any other head th
 the pooled features, which is Grad-CAM (Selvaraju 2017): pooling is an average, so no gradient goes through the encoder. The
 members of an ensemble give the mean of their maps. `Classifier.class_weights` says the weights in each case.
 
+Grad-CAM++ (Chattopadhay 2018) turns the same weights into others: behind an average its gradients are the same in every
+cell, and its sums over cells come out in closed form (`plus_plus`). So either method gives every finding's map from one
+forward pass and no pass back through the encoder.
+
 Maps are kept on the film's extent at a few hundred pixels: they hold 7 to 20 true points a side, and fourteen maps at a
 film's 3,000 pixels would take 400 MB. `heatmap_on_film` gives one at full resolution.
 """
@@ -13,12 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.errors import HilumError
 from hilum.images.placement import Placement
 
 if TYPE_CHECKING:  # what draws a report needs no torch
@@ -27,6 +32,9 @@ if TYPE_CHECKING:  # what draws a report needs no torch
 LONGEST = 384  # pixels of a kept map's longer side
 
 Map = NDArray[np.float32]
+Method = Literal["cam", "grad_cam_plus_plus"]
+"""`cam`: what a feature adds to the logit, which is Grad-CAM where the head is not linear. `grad_cam_plus_plus`: less for a
+feature that is seen all over the map, nothing for one that speaks against the finding."""
 
 
 def class_activation(features: Tensor, weights: Tensor) -> Tensor:
@@ -36,14 +44,34 @@ def class_activation(features: Tensor, weights: Tensor) -> Tensor:
     return torch.einsum("nfhw,lf->nlhw", features, weights)
 
 
-def heatmaps(features: Tensor, weights: Tensor, placement: Placement) -> list[Map]:
+def plus_plus(features: Tensor, weights: Tensor) -> Tensor:
+    """The weights of Grad-CAM++ (labels, features), of one film's features (1, features, h, w) and `class_weights`.
+
+    Of the score Y = exp(logit), with g the gradient of the logit by a cell, Chattopadhay 2018 weights a feature A by
+
+        sum over cells of  g^2 / (2 g^2 + g^3 sum(A))  *  relu(exp(logit) g)      (equations 7 and 19)
+
+    Behind an average over Z cells g is weight / Z in each of them, and the sum is exp(logit) relu(weight) /
+    (2 + weight mean(A)); the factor exp(logit), one for a whole map, is left out. The paper's features come out of a ReLU;
+    of others a mean below 0 counts as 0, so that no weight grows without bound.
+    """
+    mean = features[0].mean((1, 2)).clamp_min(0)
+    positive = weights.clamp_min(0)
+    return positive / (2 + positive * mean)
+
+
+def heatmaps(features: Tensor, weights: Tensor, placement: Placement, method: Method = "cam") -> list[Map]:
     """One film's features (1, features, h, w) and `class_weights` (labels, features) to a heatmap a label.
 
     Each is float32 on the film's extent, 0 to 1.
 
     Evidence against a finding (negative) is cut; the strongest point of each map is 1 before it is enlarged, and a map
-    without evidence is 0 throughout.
+    without evidence is 0 throughout. Raises HilumError where there is no such method.
     """
+    if method not in get_args(Method):
+        raise HilumError(f"no heatmaps by {method!r}", mend=f"Choose of {', '.join(get_args(Method))}.")
+    if method == "grad_cam_plus_plus":
+        weights = plus_plus(features, weights)
     evidence = class_activation(features, weights)[0].clamp_min(0)
     peaks = evidence.amax((1, 2), keepdim=True)
     scaled = evidence / peaks.where(peaks > 0, 1.0)
