@@ -73,3 +73,17 @@ def test_centred_replicates_keep_their_estimate_inside():
     drawn = np.array([0.05, 0.06, 0.07, 0.08, 0.09])
     shifted = bootstrap.centred(0.02, drawn)
     np.testing.assert_allclose(shifted, [0.0, 0.01, 0.02, 0.03, 0.04], atol=1e-12)
+
+
+def test_the_mean_over_patients_is_that_of_a_loop_over_draws():
+    random = np.random.default_rng(3)
+    values = random.random(20)
+    values[[2, 7, 8]] = np.nan
+    patients = np.repeat(np.arange(7), 3)[:20]  # patient 2 has films 6 to 8, of which one is known
+    of = [np.nanmean(values[patients == p]) for p in range(7)]
+    found = bootstrap.mean_over_patients(values, patients, replicates=60, seed=5)
+    draws = np.concatenate(list(bootstrap.cluster_draws(7, 60, 5, 60)))
+    means = [np.mean(np.repeat(of, times)) for times in draws]
+    assert found.value == pytest.approx(np.mean(of))
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
+    assert (found.n, found.note) == (17, "3 films without a value left out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -105,6 +106,44 @@ def percentile_estimate(
         return Estimate(value, NAN, NAN, n, positives, method, note or "too few replicates")
     low, high = np.quantile(defined, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return Estimate(value, float(low), float(high), n, positives, method, note)
+
+
+def mean_over_patients(
+    values: ArrayLike,
+    patients: ArrayLike | None = None,
+    *,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Estimate:
+    """The mean over patients of each patient's mean over films, with an interval from drawing patients.
+
+    values: (n,), one a film; NaN is left out and counted in the note. Without `patients` each film is its own.
+    """
+    scores = np.asarray(values, np.float64)
+    cluster, count = as_clusters(patients, len(scores))
+    known = ~np.isnan(scores)
+    films = np.bincount(cluster[known], minlength=count)
+    sums = np.bincount(cluster[known], scores[known], minlength=count)
+    measured = films > 0
+    by_patient = np.divide(sums, films, out=np.zeros(count), where=measured)
+
+    def mean(weights: Floats) -> Floats:
+        with np.errstate(invalid="ignore"):
+            means: Floats = (weights @ by_patient) / (weights @ measured)
+            return means
+
+    value = float(mean(np.ones((1, count)))[0]) if count else NAN
+    drawn = bootstrap_weighted(mean, count, replicates=replicates, seed=seed) if count else np.empty(0)
+    found = percentile_estimate(
+        value, drawn, int(known.sum()), by_patient=patients is not None, confidence=confidence
+    )
+    missing = len(scores) - found.n
+    note = f"{missing} films without a value left out" if missing else found.note
+    if measured.sum() != 1:
+        return replace(found, note=note)
+    # Drawing the only patient again and again does not show how another would have scored.
+    return replace(found, low=NAN, high=NAN, note="; ".join(filter(None, (note, "one patient"))))
 
 
 def centred(value: float, replicates: ArrayLike) -> Floats:

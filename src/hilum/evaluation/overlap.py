@@ -20,7 +20,7 @@ from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_ed
 
 from hilum.errors import EvaluationError
 from hilum.evaluation.arrays import Bools, Floats, as_clusters
-from hilum.evaluation.bootstrap import REPLICATES, bootstrap_weighted, percentile_estimate
+from hilum.evaluation.bootstrap import REPLICATES, mean_over_patients
 from hilum.evaluation.estimate import NAN, Estimate
 
 
@@ -146,40 +146,18 @@ def summarise_overlap(
     """Means over patients with clustered bootstrap intervals; `unit` names that of distances ("mm")."""
     if not scores:
         raise EvaluationError("no films to summarise")
-    cluster, count = as_clusters(patients, len(scores))
-    names = [field.name for field in fields(OverlapScores)]
-    table = np.array([[getattr(score, name) for name in names] for score in scores])
-    by_patient = np.column_stack([_patient_means(column, cluster, count) for column in table.T])
-    known = ~np.isnan(by_patient)
-    filled = np.where(known, by_patient, 0.0)
-
-    def means(weights: Floats) -> Floats:
-        with np.errstate(invalid="ignore"):
-            return (weights @ filled) / (weights @ known)
-
-    values = means(np.ones((1, count)))[0]
-    drawn = bootstrap_weighted(means, count, replicates=replicates, seed=seed)
-    estimates = {}
-    for i, name in enumerate(names):
-        missing = int(np.isnan(table[:, i]).sum())
-        estimate = percentile_estimate(
-            float(values[i]), drawn[:, i], len(scores) - missing, by_patient=True, confidence=confidence
+    _, count = as_clusters(patients, len(scores))
+    estimates = {
+        field.name: mean_over_patients(
+            [getattr(score, field.name) for score in scores],
+            patients,
+            replicates=replicates,
+            seed=seed,
+            confidence=confidence,
         )
-        note = f"{missing} films without a value left out" if missing else estimate.note
-        low, high = estimate.low, estimate.high
-        if (
-            known[:, i].sum() == 1
-        ):  # drawing the only patient again and again does not show how another would have scored
-            low, high, note = NAN, NAN, "; ".join(filter(None, (note, "one patient")))
-        estimates[name] = Estimate(estimate.value, low, high, estimate.n, None, estimate.method, note)
+        for field in fields(OverlapScores)
+    }
     return OverlapSummary(**estimates, films=len(scores), patients=count, unit=unit)
-
-
-def _patient_means(values: Floats, cluster: np.ndarray, count: int) -> Floats:
-    known = ~np.isnan(values)
-    films = np.bincount(cluster[known], minlength=count)
-    with np.errstate(invalid="ignore"):
-        return np.bincount(cluster[known], values[known], minlength=count) / films
 
 
 def _masks(truth: ArrayLike, predicted: ArrayLike, ignore: ArrayLike | None) -> tuple[Bools, Bools]:
