@@ -234,10 +234,10 @@ def as_one_patient(manifest: Manifest, groups: Sequence[Sequence[str]]) -> Manif
         films = [i for i in group if i in patient]
         names = [patient[i] or f"near:{i}" for i in films]
         links += [(names[0], name) for name in names[1:]]
-    merged = {}
-    for names in _linked(links):
-        known = sorted(n for n in names if not n.startswith("near:"))
-        merged |= dict.fromkeys(names, known[0] if known else min(names))
+    merged: dict[str, str] = {}
+    for linked in _linked(links):
+        known = sorted(name for name in linked if not name.startswith("near:"))
+        merged |= dict.fromkeys(linked, known[0] if known else min(linked))
     column = [merged.get(p if p is not None else f"near:{i}", p) for i, p in patient.items()]
     published = "patient" if "patient_published" not in table.columns else "patient_published"
     table = table.with_columns(
