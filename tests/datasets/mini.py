@@ -195,6 +195,24 @@ def jsrt(root: Path) -> Expected:
     return Expected(root, films=2, missing=1, masks=2)
 
 
+def qata(root: Path) -> Expected:
+    for part in (cohen, covid_radiography, nih14, kermany):
+        part(root / part.__name__)
+    text(
+        root / "openi" / "indiana_projections.csv",
+        """
+        uid,filename,projection
+        1,1_IM-0001-4001.dcm.png,Frontal
+        1,1_IM-0001-3001.dcm.png,Lateral
+        2,2_IM-0002-3001.dcm.png,Lateral
+        """,
+    )
+    film(root / "openi" / "images" / "1_IM-0001-3001.dcm.png", 9)
+    # Frontal COVID-19 of two sources, three of ChestX-ray14, two bacterial, two viral, one lateral;
+    # one of ChestX-ray14 and one lateral film are not on disk.
+    return Expected(root, films=10, missing=2)
+
+
 OBSERVED = (
     "No Finding,Enlarged Cardiomediastinum,Cardiomegaly,Lung Opacity,Lung Lesion,Edema,Consolidation,Pneumonia,"
     "Atelectasis,Pneumothorax,Pleural Effusion,Pleural Other,Fracture,Support Devices"
@@ -343,6 +361,7 @@ MINI: dict[str, Callable[[Path], Expected]] = {
     "shenzhen": shenzhen,
     "montgomery": montgomery,
     "jsrt": jsrt,
+    "qata": qata,
     "chexpert": chexpert,
     "mimic_cxr": mimic_cxr,
     "padchest": padchest,
