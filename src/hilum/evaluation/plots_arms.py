@@ -23,7 +23,8 @@ def plot_roc_arms(
 ) -> Path:
     """ROC curves of every arm, a small panel a label, with each arm's AUC.
 
-    truth, scores: by arm, each (n, labels); arms may have been measured on different films.
+    truth, scores: by arm, each (n, labels). Arms may have been measured on different films: a panel's counts are then the
+    first arm's, and the legend says how many films each arm has.
     """
     pairs = {arm: as_pair(truth[arm], scores[arm]) for arm in scores}
     areas = {arm: auc(*pair) for arm, pair in pairs.items()}
@@ -36,8 +37,10 @@ def plot_roc_arms(
                 axes.plot(curve.x, curve.y, color=colour, linewidth=1.2)
         return "AUC " + ", ".join("–" if np.isnan(a[i]) else f"{a[i]:.2f}" for a in areas.values())
 
-    marks = [(arm, colour, "o") for colour, arm in zip(cycle(COLOURS), pairs, strict=False)]
     first = next(iter(pairs.values()))[0]
+    alike = all(np.array_equal(labels, first, equal_nan=True) for labels, _ in pairs.values())
+    shown = [arm if alike else f"{arm} ({len(labels):,} films)" for arm, (labels, _) in pairs.items()]
+    marks = [(arm, colour, "o") for colour, arm in zip(cycle(COLOURS), shown, strict=False)]
     return panels(first, names, path, draw, "1 − specificity", "sensitivity", marks)
 
 
