@@ -23,6 +23,7 @@ from hilum.images import read as reading
 from hilum.learning import run
 from hilum.learning.material import gather, taught
 from hilum.learning.recipe import Data, Recipe, load_recipe
+from hilum.learning.results import predict_store
 from hilum.learning.run import train
 from tests.learning.conftest import same, trained_weights
 
@@ -86,6 +87,13 @@ def test_what_a_run_leaves(done: Path, recipe: Make, manifest: Manifest):
     learnt = set(parts.filter(pl.col("split") != "test")["patient"])
     assert known == {int(patient_hash(p)) for p in learnt}
     assert not learnt & set(parts.filter(pl.col("split") == "test")["patient"])
+
+
+def test_validation_measured_and_chose_by_the_weights_in_the_file(done: Path, recipe: Make):
+    stuff = gather(recipe())
+    again = predict_store(load(done / "bundle"), stuff.store.images, stuff.validation.rows)
+    kept = pl.read_parquet(done / "validation/predictions.parquet")
+    np.testing.assert_array_equal(kept.select("logit:Mass", "logit:Effusion").to_numpy(), again)
 
 
 def test_no_patient_is_on_two_sides(recipe: Make):

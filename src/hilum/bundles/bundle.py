@@ -14,10 +14,11 @@ Never a pickle: nothing in a bundle can execute code, and a file that its `bundl
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -177,6 +178,15 @@ def weights_file(bundle: Bundle) -> bytes:
     keep = bundle.info.precision == "float32"
     state = bundle.model.state_dict()
     return save_tensors({k: _plain(v) if keep else _half(k, v) for k, v in state.items()})
+
+
+def as_written(bundle: Bundle) -> Model:
+    """A copy of the bundle's model in eval mode, its weights rounded as the file has them."""
+    model = copy.deepcopy(bundle.model).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    wanted = model.state_dict()
+    found = load_tensors(weights_file(bundle))
+    model.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in found.items()})
+    return cast(Model, model.eval())
 
 
 def _verified(place: Path) -> tuple[Info, dict[str, bytes]]:

@@ -12,7 +12,6 @@ refused, and the difference of an INT8 form is written into the bundle.
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import logging
 import tempfile
@@ -25,11 +24,10 @@ from typing import Any, cast, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from hilum.bundles import files
-from hilum.bundles.bundle import Bundle, load, save, weights_file
+from hilum.bundles.bundle import Bundle, as_written, load, save, weights_file
 from hilum.bundles.info import Export, Form
 from hilum.bundles.runtimes import IMAGES, OUTPUTS, ExportedRuntime, extra, first_line, opened
 from hilum.errors import BundleError, HilumError
@@ -64,7 +62,7 @@ def export(bundle: str | Path | Bundle, to: Form, out: str | Path, films: Films 
         raise BundleError(f"there is no form '{to}'", mend=f"Choose from: {', '.join(get_args(Form))}")
     loaded = bundle if isinstance(bundle, Bundle) else load(bundle)
     weights = weights_file(loaded)
-    model = _as_written(loaded, weights)
+    model = as_written(loaded)
     inputs = _prepared(loaded, films)
     if to == "int8" and len(inputs) < FEWEST:
         raise BundleError(
@@ -126,14 +124,6 @@ class _AllOutputs(nn.Module):
         features = self.model.feature_map(images)
         embedding = self.model.pool(features)
         return features, embedding, self.model.head(embedding)
-
-
-def _as_written(bundle: Bundle, weights: bytes) -> Any:
-    """A copy of the bundle's model with its weights rounded as their file has them."""
-    model = copy.deepcopy(bundle.model).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    wanted = model.state_dict()
-    model.load_state_dict({k: v.to(wanted[k].dtype) for k, v in load_tensors(weights).items()})
-    return model.eval()
 
 
 def _prepared(bundle: Bundle, films: Films) -> list[NDArray[np.float32]]:

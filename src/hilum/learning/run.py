@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hilum import __version__
 from hilum.bundles import Bundle, save, verify
-from hilum.bundles.bundle import patient_hash
+from hilum.bundles.bundle import as_written, patient_hash
 from hilum.bundles.info import Architecture, Code, Cut, Info, Label, Provenance, Scaling
 from hilum.datasets.preparing import IGNORE
 from hilum.errors import BundleError, RecipeError
@@ -126,6 +126,8 @@ def conclude(recipe: Recipe, model: Model, stuff: material.Material, folder: Pat
     if recipe.data.auxiliary:
         model = without_auxiliary(model, recipe)
     bundle = Bundle(_info(recipe, stuff), model, _hashes(stuff), recipe.portable().as_yaml().encode())
+    # What is chosen here must hold for the weights in the file, which are of 16 bit.
+    bundle.model = as_written(bundle)
     rows = stuff.validation.rows
     logits = predict_store(bundle, stuff.store.images, rows)
     if recipe.task == "segment":
