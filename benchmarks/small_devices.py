@@ -39,8 +39,9 @@ from hilum.evaluation.auc_bootstrap import auc_replicates
 from hilum.evaluation.ranking import auc
 from hilum.images.radiograph import Radiograph
 from hilum.images.read import read
-from hilum.learning.material import manifest_of, parted, patient_keys, truth_of
+from hilum.learning.material import manifest_of, parted, patient_keys
 from hilum.learning.recipe import load_recipe
+from hilum.learning.targets import truth_of
 
 Work = dict[str, Callable[[], object]]
 

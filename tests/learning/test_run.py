@@ -21,10 +21,11 @@ from hilum.errors import MissingExtraError, RecipeError
 from hilum.evaluation.calibration import fit_platt
 from hilum.images import read as reading
 from hilum.learning import run
-from hilum.learning.material import gather, taught
+from hilum.learning.material import gather
 from hilum.learning.recipe import Data, Recipe, load_recipe
 from hilum.learning.results import predict_store
 from hilum.learning.run import train
+from hilum.learning.targets import taught
 from tests.learning.conftest import same, trained_weights
 
 Make = Callable[..., Recipe]

@@ -24,10 +24,11 @@ from hilum.errors import HilumError, ManifestError, ReadError, SplitError, one_l
 from hilum.evaluation.overlap import OverlapScores, overlap_scores
 from hilum.images.radiograph import Radiograph
 from hilum.images.read import read
-from hilum.learning.material import patient_keys, truth_of, where
+from hilum.learning.material import patient_keys, where
 from hilum.learning.progress import tracked
 from hilum.learning.recipe import LEAKY
 from hilum.learning.results import measure_classifier, measure_segmenter
+from hilum.learning.targets import truth_of
 from hilum.learning.writing import named, write_whole
 
 logger = logging.getLogger(__name__)

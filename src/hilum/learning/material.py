@@ -16,19 +16,16 @@ from numpy.typing import NDArray
 from hilum.datasets import pixel_store, registry, split
 from hilum.datasets.manifest import LABEL, SOFT, Manifest, concat
 from hilum.errors import RecipeError
-from hilum.evaluation.calibration import fit_platt
 from hilum.images.preparation import Preparation
 from hilum.learning import writing
 from hilum.learning.recipe import Data, Recipe, SourceData, expand
+from hilum.learning.refusals import LEARNT, refuse_empty, refuse_one_sided, refuse_unlearnable, tell_absent
+from hilum.learning.targets import Targets, auxiliary, softened, taught, truth_of
 
 FIXED = "fixed_part"
 """Column of films whose part the recipe gives, whatever the split."""
 
-LEARNT = ("train", "validation")
-
 logger = logging.getLogger(__name__)
-
-Targets = NDArray[np.float32] | NDArray[np.int64] | NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -156,94 +153,26 @@ def gather(recipe: Recipe) -> Material:
     manifest = whole.with_split(parts)
     seen = manifest.filter(pl.col("split").is_in(LEARNT))
     seen = where(seen, data.learn_from, "learn_from")
-    _refuse_empty(seen)
+    refuse_empty(seen)
     if recipe.task != "segment":  # a label that is not there is said before a film is read
         truth_of(seen, recipe.task, data.labels)
         for name in data.auxiliary:
-            _auxiliary(seen, name)
+            auxiliary(seen, name)
     stored = (
         where(whole.with_split({}), data.learn_from, "learn_from") if data.split.kind == "kfold" else seen
     )
     store = _store(stored, recipe.preparation, data, masks=recipe.task == "segment")
     seen = store.readable(seen)
-    _refuse_empty(seen)
+    refuse_empty(seen)
     sides = [_part(recipe, seen.filter(split=side), store, side) for side in LEARNT]
     for side, part in zip(LEARNT, sides, strict=True):
         logger.info("%s: %d films of %d patients", side, len(part.manifest), patients_in(part.manifest))
     if recipe.task != "segment":
-        _refuse_unlearnable(recipe, sides[0])
-        _refuse_one_sided(recipe, sides[1])
-        _tell_absent(recipe, "validation", sides[1].manifest)
-        _tell_absent(recipe, "test", manifest.filter(split="test"))
+        refuse_unlearnable(recipe, sides[0].truth)
+        refuse_one_sided(recipe, sides[1].truth)
+        tell_absent(recipe, "validation", sides[1].manifest)
+        tell_absent(recipe, "test", manifest.filter(split="test"))
     return Material(store, sides[0], sides[1], parts, manifest)
-
-
-def _refuse_empty(films: Manifest) -> None:
-    lacking = [side for side in LEARNT if not len(films.filter(split=side))]
-    if lacking:
-        raise RecipeError(
-            f"data.split and data.learn_from leave no film that can be read for {' and '.join(lacking)}",
-            mend="Change one of the two",
-        )
-
-
-def _refuse_unlearnable(recipe: Recipe, train: Part) -> None:
-    """A class or a finding of which training knows nothing; one of which it knows one side only is told."""
-    truth, names = np.asarray(train.truth), recipe.data.labels
-    if recipe.task == "multiclass":
-        lacking = [name for number, name in enumerate(names) if not (truth == number).any()]
-        fault = "no training film is of class"
-    else:
-        lacking = [name for name, column in zip(names, truth.T, strict=True) if np.isnan(column).all()]
-        fault = "every training film's label is unknown for"
-    if lacking:
-        part = f" in fold {recipe.data.split.fold}" if recipe.data.split.kind == "kfold" else ""
-        raise RecipeError(
-            f"data.labels: {fault} {', '.join(lacking)}{part}",
-            mend="Take it out of data.labels, or change data.split",
-        )
-    if recipe.task == "multilabel":
-        flat = [n for n, c in zip(names, truth.T, strict=True) if not ((c == 1).any() and (c == 0).any())]
-        if flat:
-            logger.warning(
-                "training has only films with, or only films without: %s; nothing can be learnt of it",
-                ", ".join(flat),
-            )
-
-
-def _refuse_one_sided(recipe: Recipe, validation: Part) -> None:
-    """Epochs are chosen by AUC, which needs a film with and a film without."""
-    truth = np.asarray(validation.truth)
-    if recipe.task == "multiclass":
-        told_apart = len(np.unique(truth[truth >= 0])) > 1
-    else:
-        told_apart = bool(((truth == 1).any(0) & (truth == 0).any(0)).any())
-    if not told_apart:
-        raise RecipeError(
-            "no label has both a film with it and one without it in validation, so that no epoch can be chosen",
-            mend="Give data.split.validation a greater share, or another seed",
-        )
-
-
-def _tell_absent(recipe: Recipe, part: str, films: Manifest) -> None:
-    """Warn of a class without a film, or a finding without a film with it or one without it, in a part that there is.
-
-    Of the test part this reads the table alone.
-    """
-    names = recipe.data.labels
-    if not len(films):
-        return
-    if recipe.task == "multiclass":
-        there = set(films.table["class"])
-        lacking = [name for name in names if name not in there]
-        fault = "no film of class"
-    else:
-        columns = np.asarray(truth_of(films, recipe.task, names)).T
-        lacking = [n for n, c in zip(names, columns, strict=True) if not ((c == 1).any() and (c == 0).any())]
-        fault = "only films with, only films without, or only films that do not know"
-    if lacking:
-        where = f"{part} of fold {recipe.data.split.fold}" if recipe.data.split.kind == "kfold" else part
-        logger.warning("%s has %s: %s; it cannot be measured there", where, fault, ", ".join(lacking))
 
 
 def expand_under(root: str, path: str) -> Path:
@@ -261,19 +190,6 @@ def patient_keys(manifest: Manifest) -> list[str]:
     """What a bundle remembers each patient by; a film of unknown patient by its own name."""
     pairs = zip(manifest.table["patient"], manifest.image_ids, strict=True)
     return [patient if patient is not None else f"film:{image_id}" for patient, image_id in pairs]
-
-
-def truth_of(manifest: Manifest, task: str, labels: tuple[str, ...]) -> Targets:
-    """Labels (n, labels) float with NaN for unknown, or classes (n,) with -1 for unknown."""
-    if task == "multiclass":
-        return manifest.classes(labels)
-    names, values = manifest.labels()
-    lacking = [name for name in labels if name not in names]
-    if lacking:
-        raise RecipeError(
-            f"the films have no label {', '.join(lacking)}", mend=f"They have: {', '.join(names)}"
-        )
-    return values[:, [names.index(name) for name in labels]]
 
 
 def _load(given: SourceData, root: Path) -> Manifest:
@@ -338,57 +254,5 @@ def _part(recipe: Recipe, manifest: Manifest, store: pixel_store.PixelStore, sid
     if side == "train":
         targets = taught(manifest, data, targets) if data.teacher else targets
         targets = softened(manifest, data.labels, targets)
-    beside = [_auxiliary(manifest, name) for name in data.auxiliary]
+    beside = [auxiliary(manifest, name) for name in data.auxiliary]
     return Part(manifest, rows, np.column_stack([targets, *beside]).astype(np.float32), truth)
-
-
-def _auxiliary(manifest: Manifest, name: str) -> NDArray[np.float32]:
-    """(n,) 1, 0 or NaN: a finding's label, or whether a column has a value, or whether age reaches a number of years."""
-    column, colon, value = name.partition(":")
-    if not colon:
-        return np.asarray(truth_of(manifest, "multilabel", (name,)), np.float32)[:, 0]
-    if column not in ("sex", "view", "age"):
-        raise RecipeError(
-            f"auxiliary label {name!r}: there is no such fact", mend="Use sex:F, view:AP or age:50"
-        )
-    try:
-        fact = pl.col("age") >= float(value) if column == "age" else pl.col(column) == value
-    except ValueError as error:
-        raise RecipeError(f"auxiliary label {name!r}: age wants a number of years") from error
-    return manifest.table.select(fact.cast(pl.Float32).fill_null(float("nan"))).to_series().to_numpy()
-
-
-def softened(manifest: Manifest, labels: tuple[str, ...], truth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Targets (n, labels) with the manifest's soft ones where the label is unknown (`uncertain: smoothed` makes such)."""
-    targets = truth.copy()
-    for column, name in enumerate(labels):
-        if SOFT + name in manifest.table.columns:
-            soft = manifest.table[SOFT + name].fill_null(float("nan")).to_numpy()
-            targets[:, column] = np.where(np.isnan(targets[:, column]), soft, targets[:, column])
-    return targets
-
-
-def taught(manifest: Manifest, data: Data, truth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Targets that mix labels with a teacher's probabilities, (n, labels).
-
-    The teacher was trained where findings are rarer, so its logits are first calibrated to the labels of these training
-    films (Platt); then target = teacher * probability + (1 - teacher) * label. Films that it did not see keep their labels.
-    """
-    names, probabilities = manifest.teacher()
-    lacking = [name for name in data.labels if name not in names]
-    if lacking:
-        raise RecipeError(
-            f"the teacher says nothing of {', '.join(lacking)}", mend="Give the source a `teacher` option"
-        )
-    p = np.clip(probabilities[:, [names.index(name) for name in data.labels]], 1e-5, 1 - 1e-5).astype(
-        np.float64
-    )
-    logits = np.log(p / (1 - p))
-    seen = np.asarray(~np.isnan(logits).any(1))
-    calibrated = fit_platt(truth[seen], logits[seen]).apply(logits[seen])
-    targets = truth.copy()
-    targets[seen] = data.teacher * calibrated + (1 - data.teacher) * truth[seen]
-    logger.info(
-        "a teacher's probabilities take part in the targets of %d of %d films", int(seen.sum()), len(seen)
-    )
-    return targets

@@ -1,0 +1,83 @@
+"""What a loss is held to: labels, facts that are learnt beside, soft labels, and a teacher's probabilities among them."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from hilum.datasets.manifest import SOFT, Manifest
+from hilum.errors import RecipeError
+from hilum.evaluation.calibration import fit_platt
+from hilum.learning.recipe import Data
+
+logger = logging.getLogger(__name__)
+
+Targets = NDArray[np.float32] | NDArray[np.int64] | NDArray[np.uint8]
+
+
+def truth_of(manifest: Manifest, task: str, labels: tuple[str, ...]) -> Targets:
+    """Labels (n, labels) float with NaN for unknown, or classes (n,) with -1 for unknown."""
+    if task == "multiclass":
+        return manifest.classes(labels)
+    names, values = manifest.labels()
+    lacking = [name for name in labels if name not in names]
+    if lacking:
+        raise RecipeError(
+            f"the films have no label {', '.join(lacking)}", mend=f"They have: {', '.join(names)}"
+        )
+    return values[:, [names.index(name) for name in labels]]
+
+
+def auxiliary(manifest: Manifest, name: str) -> NDArray[np.float32]:
+    """(n,) 1, 0 or NaN: a finding's label, or whether a column has a value, or whether age reaches a number of years."""
+    column, colon, value = name.partition(":")
+    if not colon:
+        return np.asarray(truth_of(manifest, "multilabel", (name,)), np.float32)[:, 0]
+    if column not in ("sex", "view", "age"):
+        raise RecipeError(
+            f"auxiliary label {name!r}: there is no such fact", mend="Use sex:F, view:AP or age:50"
+        )
+    try:
+        fact = pl.col("age") >= float(value) if column == "age" else pl.col(column) == value
+    except ValueError as error:
+        raise RecipeError(f"auxiliary label {name!r}: age wants a number of years") from error
+    return manifest.table.select(fact.cast(pl.Float32).fill_null(float("nan"))).to_series().to_numpy()
+
+
+def softened(manifest: Manifest, labels: tuple[str, ...], truth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Targets (n, labels) with the manifest's soft ones where the label is unknown (`uncertain: smoothed` makes such)."""
+    targets = truth.copy()
+    for column, name in enumerate(labels):
+        if SOFT + name in manifest.table.columns:
+            soft = manifest.table[SOFT + name].fill_null(float("nan")).to_numpy()
+            targets[:, column] = np.where(np.isnan(targets[:, column]), soft, targets[:, column])
+    return targets
+
+
+def taught(manifest: Manifest, data: Data, truth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Targets that mix labels with a teacher's probabilities, (n, labels).
+
+    The teacher was trained where findings are rarer, so its logits are first calibrated to the labels of these training
+    films (Platt); then target = teacher * probability + (1 - teacher) * label. Films that it did not see keep their labels.
+    """
+    names, probabilities = manifest.teacher()
+    lacking = [name for name in data.labels if name not in names]
+    if lacking:
+        raise RecipeError(
+            f"the teacher says nothing of {', '.join(lacking)}", mend="Give the source a `teacher` option"
+        )
+    p = np.clip(probabilities[:, [names.index(name) for name in data.labels]], 1e-5, 1 - 1e-5).astype(
+        np.float64
+    )
+    logits = np.log(p / (1 - p))
+    seen = np.asarray(~np.isnan(logits).any(1))
+    calibrated = fit_platt(truth[seen], logits[seen]).apply(logits[seen])
+    targets = truth.copy()
+    targets[seen] = data.teacher * calibrated + (1 - data.teacher) * truth[seen]
+    logger.info(
+        "a teacher's probabilities take part in the targets of %d of %d films", int(seen.sum()), len(seen)
+    )
+    return targets
