@@ -40,6 +40,20 @@ def test_the_published_counts_are_the_published_sum() -> None:
     assert sum(map(sum, qata.PUBLISHED.values())) == 124_616
 
 
+def test_films_are_repeated_as_the_published_set_augments_them(tmp_path: Path) -> None:
+    table = registry.load("qata", MINI["qata"](tmp_path).root).table
+    repeats = dict(table.select("group", "repeats").unique().iter_rows())
+    assert repeats["ChestX-ray14"] == 1
+    assert repeats["COVID-19"] * 3553 == pytest.approx(10_000)
+    assert repeats["Lateral"] * 2816 == repeats["Viral Pneumonia"] * 1146 == pytest.approx(5000)
+
+
+def test_reports_of_open_i_without_films_are_no_group(tmp_path: Path) -> None:
+    root = MINI["qata"](tmp_path).root
+    (root / "openi" / "indiana_projections.csv").unlink()
+    assert "openi" not in registry.load("qata", root).table["source"].to_list()
+
+
 def test_parts_may_be_absent_but_not_all(tmp_path: Path) -> None:
     root = MINI["qata"](tmp_path).root
     for name in ("openi", "nih14", "cohen"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
+from hilum.datasets.manifest import Manifest
 from hilum.errors import RecipeError
 from hilum.learning import losses, phases, run, weights
 from hilum.learning.losses import binary_cross_entropy, binary_focal, cross_entropy
@@ -123,6 +125,21 @@ def test_a_balanced_epoch_draws_the_rare_class_as_often(recipe: Make):
     plain = phases._feed(stuff, stuff.validation, wish.phases[0], 0, learn=False)
     assert plain.batches.weights is None
     np.testing.assert_array_equal(plain.batches.order(3), np.arange(len(stuff.validation.rows)))
+
+
+def test_films_are_drawn_as_often_as_the_manifest_repeats_them(recipe: Make):
+    wish = recipe("multiclass", phases=[{"name": "a", "epochs": 1, "batch": 4, "sampler": "repeats"}])
+    stuff = gather(wish)
+    table, ill = stuff.train.manifest.table, np.asarray(stuff.train.truth) == 1
+    with pytest.raises(RecipeError, match="`repeats`"):
+        phases._feed(stuff, stuff.train, wish.phases[0], 0, learn=True)
+    films = Manifest(table.with_columns(repeats=np.where(ill, 3.0, 0.5)), root=stuff.train.manifest.root)
+    part = replace(stuff.train, manifest=films)
+    feed = phases._feed(stuff, part, wish.phases[0], 0, learn=True)
+    drawn = np.concatenate([np.asarray(part.truth)[feed.batches.order(epoch)] for epoch in range(40)])
+    assert (drawn == 1).mean() == pytest.approx(
+        3 * ill.sum() / (3 * ill.sum() + 0.5 * (~ill).sum()), abs=0.06
+    )
 
 
 @pytest.mark.parametrize(

@@ -96,3 +96,21 @@ def test_shenzhen(real_data: Path) -> None:
     assert len(manifest) == 566
     assert manifest.table["mask"].null_count() == 0
     assert int(manifest.labels()[1].sum()) == sum(i.endswith("_1") for i in manifest.image_ids)
+
+
+def test_qata(real_data: Path) -> None:
+    manifest = registry.load("qata", real_data)
+    counts = dict(manifest.table["group"].value_counts().iter_rows())
+    assert counts == {
+        "COVID-19": 3489,
+        "ChestX-ray14": 2060,
+        "Bacterial Pneumonia": 2772,
+        "Viral Pneumonia": 1493,
+        "Lateral": 18,
+    }
+    sides = (
+        manifest.table.filter(pl.col("patient").is_not_null())
+        .group_by("patient")
+        .agg(pl.col("split").n_unique())
+    )
+    assert sides["split"].max() == 1

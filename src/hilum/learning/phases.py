@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import (
     Callback,
@@ -125,12 +124,7 @@ def _feed(material: Material, part: Part, phase: Phase, seed: int, learn: bool) 
     # Fewer films than a batch are one batch: an unfilled last batch is left out.
     size = min(phase.batch, len(part.rows)) if learn else 2 * phase.batch
     masks = part.targets is None
-    balanced = learn and phase.sampler == "balanced"
-    chances = weights.film_weights(np.asarray(part.truth)) if balanced else None
-    if chances is not None and not chances.any():
-        raise RecipeError(
-            f"phase '{phase.name}': no film's class is known, so that `sampler` has nothing to go by"
-        )
+    chances = weights.chances(part, phase) if learn else None
     return Feed(
         Batches(
             material.store, part.rows, part.targets, size, seed,

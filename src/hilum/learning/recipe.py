@@ -156,7 +156,8 @@ class Phase(Section):
     `monitor`: what better means, a higher validation `score` (mean AUC or Dice) or a lower validation `loss`; the best
     epoch is kept by it. `patience`: epochs without a better one before the phase ends; None: never.
     `sampler`: `none` takes every film once an epoch; `balanced` draws as many, with replacement, so that classes (or
-    findings, by a film's rarest one) come equally often.
+    findings, by a film's rarest one) come equally often; `repeats` draws as many, each film as often as the manifest's
+    column of that name says of it beside the others.
     `size`: pixels a side that films are shrunk to on the device, to train fast first; None: as prepared. `where`: a
     condition in SQL on the manifest's columns for the training films of this phase alone.
     `average`: decay of the exponential moving average of the weights that is validated and kept; 0: none.
@@ -180,7 +181,7 @@ class Phase(Section):
     optimiser: Literal["adamw", "adam"] = "adamw"
     monitor: Literal["score", "loss"] = "score"
     patience: int | None = Field(None, ge=1)
-    sampler: Literal["none", "balanced"] = "none"
+    sampler: Literal["none", "balanced", "repeats"] = "none"
     average: float = Field(0.0, ge=0, lt=1)
     mixup: float = Field(0.0, ge=0, description="alpha of mixup's beta distribution (Zhang 2018); 0: none")
 

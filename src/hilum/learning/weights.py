@@ -6,10 +6,13 @@ import logging
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
+from hilum.errors import RecipeError
 from hilum.learning.losses import WEIGHTS, AnyLoss
 from hilum.learning.material import Part
+from hilum.learning.recipe import Phase
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +45,34 @@ def positive_weights(labels: NDArray[Any]) -> NDArray[np.float64]:
     positive, negative = (labels == 1).sum(0), (labels == 0).sum(0)
     both = (positive > 0) & (negative > 0)
     return np.where(both, negative / np.maximum(positive, 1), 1.0)
+
+
+def chances(part: Part, phase: Phase) -> NDArray[np.float64] | None:
+    """Each film's chance to be drawn in a phase, (films,), summing to 1; None where each is taken once.
+
+    RecipeError where the sampler has nothing to go by.
+    """
+    if phase.sampler == "none":
+        return None
+    if phase.sampler == "balanced":
+        found = film_weights(np.asarray(part.truth))
+        if found.any():
+            return found
+        raise RecipeError(
+            f"phase '{phase.name}': no film's class is known, so that `sampler` has nothing to go by"
+        )
+    table = part.manifest.table
+    column = (
+        table["repeats"].cast(pl.Float64, strict=False) if "repeats" in table.columns else pl.Series([None])
+    )
+    repeats = column.fill_null(float("nan")).to_numpy()
+    if not (np.isfinite(repeats).all() and (repeats >= 0).all() and repeats.any()):
+        raise RecipeError(
+            f"phase '{phase.name}': `sampler: repeats` wants a column `repeats` of the manifest with a number, 0 or"
+            " more, for every film",
+            mend="Take another sampler, or a source that gives it, such as qata",
+        )
+    return np.asarray(repeats / repeats.sum(), np.float64)
 
 
 def film_weights(truth: NDArray[Any]) -> NDArray[np.float64]:

@@ -24,7 +24,8 @@ class Published(Section):
     """What the paper prints of an arm; None or empty where it prints nothing.
 
     `auc`: by label. `fold_accuracy` and `accuracy` in per cent. `parameters`: by name. `seconds`: an epoch.
-    `p_value`: of the two-sample t-test against the reference arm, over folds.
+    `p_value`: of the two-sample t-test against the reference arm, over folds. `rates`: sensitivity and the like of the
+    study's `positive` class, in per cent. `counts`: its true negatives, false positives, false negatives, true positives.
     """
 
     auc: dict[str, float] = Field(default_factory=dict)
@@ -34,12 +35,22 @@ class Published(Section):
     parameters: dict[str, int] = Field(default_factory=dict)
     seconds: float | None = None
     p_value: float | None = None
+    rates: dict[str, float] = Field(default_factory=dict)
+    counts: tuple[int, int, int, int] | None = None
+
+
+class Preliminary(Section):
+    """A training that goes before an arm's own, fold by fold: the arm's encoder begins with its weights."""
+
+    title: str
+    recipe: dict[str, Any]
 
 
 class Arm(Section):
-    """One system among those compared: `changes` to the recipe by dotted path."""
+    """One system among those compared: `changes` to the recipe by dotted path; `after`: the preliminary it begins with."""
 
     title: str
+    after: str | None = None
     changes: dict[str, Any] = Field(default_factory=dict)
     published: Published = Published()
 
@@ -49,7 +60,7 @@ class Variant(Section):
 
     `reference`: the arm that the others are held against. `folds`: which are run unless asked otherwise.
     `changes`: to the study's recipe, before an arm's own. `published_only`: systems that the paper sets beside its own and
-    that are not run here. `films`: how many the paper has, where they are not the study's.
+    that are not run here. `films`: how many the paper has, where they are not the study's. `preliminaries`: by name.
     """
 
     about: str
@@ -59,11 +70,15 @@ class Variant(Section):
     arms: dict[str, Arm] = Field(min_length=1)
     published_only: dict[str, Arm] = Field(default_factory=dict)
     films: int | None = None
+    preliminaries: dict[str, Preliminary] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _has_its_reference(self) -> Variant:
+    def _has_what_it_names(self) -> Variant:
         if self.reference not in self.arms:
             raise ValueError(f"the reference '{self.reference}' is no arm")
+        for name, arm in self.arms.items():
+            if arm.after is not None and arm.after not in self.preliminaries:
+                raise ValueError(f"the arm '{name}' comes after '{arm.after}', which is no preliminary")
         return self
 
 

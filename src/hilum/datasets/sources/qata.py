@@ -24,6 +24,11 @@ PUBLISHED = {
     LATERAL: (2816, 832),
 }
 """Group to films for training and for testing, before augmentation (Degerli et al. 2021)."""
+AUGMENTED = {COVID: 10_000, "Bacterial Pneumonia": 5000, "Viral Pneumonia": 5000, LATERAL: 5000}
+"""Group to films for training with the augmented ones."""
+PROJECTIONS = "indiana_projections.csv"
+"""Open-I's table of films; its reports are also passed on alone, without films."""
+REPEATS = {group: AUGMENTED.get(group, train) / train for group, (train, _) in PUBLISHED.items()}
 _TEST_SHARE = 0.228  # of each published group that has no official split
 
 
@@ -36,7 +41,7 @@ _TEST_SHARE = 0.228  # of each published group that has no official split
     citation="Degerli et al., Reliable COVID-19 Detection Using Chest X-ray Images, ICIP 2021",
     layout="""
         cohen/ covid_radiography/ nih14/ kermany/   as those sources want them; what is absent is left out
-        openi/indiana_projections.csv, openi/**/*.png   lateral films
+        openi/indiana_projections.csv, openi/**/*.png   lateral films; left out without that table
     """,
 )
 def load(root: Path, *, classes: Literal["two", "groups"] = "two", seed: int = 0) -> Manifest:
@@ -48,7 +53,10 @@ def load(root: Path, *, classes: Literal["two", "groups"] = "two", seed: int = 0
     split by patient in the published shares, by `seed`, films of unknown patient each as its own.
 
     `classes`: `class` is COVID-19 or Control, or each film's `group`. Not the published set itself: its other COVID-19
-    sources (BIMCV, Hannover, SIRM, Eurorad, COVID-CXNet) and its lists are not part of this. Augmentation is training's.
+    sources (BIMCV, Hannover, SIRM, Eurorad, COVID-CXNet) and its lists are not part of this.
+
+    `repeats`: how many films of the augmented set come of one of these. Training draws by it (`sampler: repeats`) and
+    shifts and turns films anew each time, where the published set holds fixed copies.
     """
     root = disk.folder(root)
     covid = _covid(root)
@@ -65,6 +73,7 @@ def load(root: Path, *, classes: Literal["two", "groups"] = "two", seed: int = 0
     table = whole.table.with_columns(
         pl.col("group").alias("class") if classes == "groups" else control.alias("class"),
         (pl.col("group") == COVID).cast(pl.Float32).alias(LABEL + COVID),
+        pl.col("group").replace_strict(REPEATS, return_dtype=pl.Float64).alias("repeats"),
     )
     notes = (*counts(table), *_NOTES)
     return Manifest(table, root=whole.root, missing=whole.missing, notes=notes)
@@ -83,7 +92,8 @@ def counts(table: pl.DataFrame) -> list[str]:
     for group, published in PUBLISHED.items():
         found = [table.filter(group=group, split=part).height for part in ("train", "test")]
         train, test = (f"{n:,} of {p:,}" for n, p in zip(found, published, strict=True))
-        lines.append(f"{group}: train {train} published, test {test}.")
+        more = f" (with augmented films {AUGMENTED[group]:,})" if group in AUGMENTED else ""
+        lines.append(f"{group}: train {train} published{more}, test {test}.")
     return lines
 
 
@@ -110,14 +120,14 @@ def _laterals(root: Path) -> list[Manifest]:
     if (root / "cohen").is_dir():
         without_covid = (pl.col("view") == "LATERAL") & (pl.col(LABEL + COVID) == 0)
         parts.append(_grouped(cohen.load(root / "cohen"), LATERAL, without_covid))
-    if (root / "openi").is_dir():
+    if (root / "openi" / PROJECTIONS).is_file():
         parts.append(_grouped(_openi(root / "openi"), LATERAL))
     return [part for part in parts if len(part)]
 
 
 def _openi(root: Path) -> Manifest:
     """The lateral films that Open-I's table of projections names; the patient is its `uid`."""
-    path = disk.need_file(root, "indiana_projections.csv", what="the table of projections")
+    path = disk.need_file(root, PROJECTIONS, what="the table of projections")
     raw = disk.read_csv(path)
     disk.need_columns(raw, ("uid", "filename", "projection"), path)
     on_disk = disk.images_by_stem(root)
