@@ -67,7 +67,7 @@ def evaluate(
     films = where(films, where_sql, "where")
     if not len(films):
         raise ManifestError("no film is left to evaluate on", mend="Change --split or --where")
-    films = films if leaky else _strangers(loaded, films)
+    films = films if leaky else strangers(loaded, films)
     out = Path(out)
     with named(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -76,9 +76,9 @@ def evaluate(
         films, scores, failures = _overlaps(loaded, films)
         result = measure_segmenter(scores, films, out, unit="pixels of the film")
     else:
-        films = _labelled(loaded, films)
+        films = labelled(loaded, films)
         films, logits, failures = _logits(loaded, films)
-        result = measure_classifier(loaded, logits, np.asarray(_truth(loaded, films)), films, out)
+        result = measure_classifier(loaded, logits, np.asarray(known_labels(loaded, films)), films, out)
     title = name or (Path(manifest).stem if not isinstance(manifest, Manifest) else "evaluation")
     result = _described(result, films, failures, split, where_sql)
     if leaky:
@@ -101,7 +101,7 @@ def _is_leaky_split_of(bundle: Bundle, films: Manifest) -> bool:
     return Split(dict(table.select("image_id", "split").iter_rows())).digest == made.split_digest
 
 
-def _strangers(bundle: Bundle, films: Manifest) -> Manifest:
+def strangers(bundle: Bundle, films: Manifest) -> Manifest:
     """The films, all of them of patients that the bundle was neither trained nor chosen on; else SplitError.
 
     A bundle knows its patients by 32-bit hashes. Matches no more than chance explains, which only sets of very many
@@ -142,7 +142,7 @@ def _fault(image_id: str, error: HilumError) -> str:
     return one_line(f"{image_id}: {text}")
 
 
-def _truth(bundle: Bundle, films: Manifest) -> NDArray[Any]:
+def known_labels(bundle: Bundle, films: Manifest) -> NDArray[Any]:
     """Labels in the bundle's order; a label that the films do not have is unknown."""
     if bundle.info.task == "multiclass":
         return np.asarray(truth_of(films, "multiclass", tuple(bundle.labels)))
@@ -154,8 +154,8 @@ def _truth(bundle: Bundle, films: Manifest) -> NDArray[Any]:
     return out
 
 
-def _labelled(bundle: Bundle, films: Manifest) -> Manifest:
-    truth = _truth(bundle, films)
+def labelled(bundle: Bundle, films: Manifest) -> Manifest:
+    truth = known_labels(bundle, films)
     known = truth >= 0 if truth.ndim == 1 else ~np.isnan(truth).all(1)
     if not known.any():
         raise ManifestError(
