@@ -20,6 +20,7 @@ SMALL: dict[str, list[dict]] = {
         {"name": "mobilenetv3_small_050", "size": (64, 64)},
         {"name": "resnet18", "size": (64, 64)},
         {"name": "vit_tiny_patch16_224", "size": (64, 64)},
+        {"name": "vit_wee_patch16_reg1_gap_256", "size": (64, 96)},  # normalised after its average
         {"name": "swin_tiny_patch4_window7_224", "size": (64, 64)},
     ],
     "backbone_head": [{"name": "resnet10t", "hidden": 16, "size": (64, 64)}],
@@ -164,6 +165,28 @@ def test_a_linear_head_is_the_whole_head(classifier):
     assert isinstance(linear, nn.Linear)
     embedding = classifier.encode(images(classifier))
     assert torch.allclose(linear(embedding), classifier.head(embedding))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_wee_patch16_reg1_gap_256"])
+def test_a_transformers_embedding_is_the_average_of_its_normalised_patches(name):
+    model = build("timm", outputs=2, name=name, size=(64, 96)).eval()
+    x = images(model)
+    tokens = model.backbone.forward_features(x)[:, model.backbone.num_prefix_tokens :]
+    features = model.feature_map(x)
+    assert tokens.shape[1:] == (4 * 6, model.features)
+    # Laid on the grid row by row; at the start both norms are layer norms without weights.
+    for patch in (0, 7, 23):
+        row, column = divmod(patch, 6)
+        wanted = torch.nn.functional.layer_norm(tokens[:, patch], [model.features], eps=1e-6)
+        assert torch.allclose(features[:, :, row, column], wanted, atol=1e-4)
+    assert torch.allclose(model.encode(x), features.mean((2, 3)), atol=1e-6)
+
+
+def test_a_model_whose_tokens_lie_on_no_grid_is_refused():
+    model = build("timm", outputs=2, name="levit_128s").eval()
+    with pytest.raises(RecipeError, match="Levit.*no grid"):
+        model(images(model, 1))
 
 
 def test_a_head_of_two_layers_is_not_called_linear():

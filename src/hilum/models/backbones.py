@@ -40,15 +40,33 @@ def create(
 
 
 def last_map(backbone: Any, images: Tensor) -> Tensor:
-    """Images (n, channels, h, w) to the last spatial map (n, features, h', w'): convolutional, tokens or channels last."""
+    """Images (n, channels, h, w) to the last spatial map (n, features, h', w'): convolutional, tokens or channels last.
+
+    Raises RecipeError for a model whose tokens lie on no grid that timm tells.
+    """
     features: Tensor = backbone.forward_features(images)
-    if features.ndim == 3:  # tokens: drop class and register tokens, lay the patches on their grid
-        grid = backbone.patch_embed.dynamic_feat_size(images.shape[-2:])
-        patches = features[:, backbone.num_prefix_tokens :]
-        return patches.transpose(1, 2).reshape(len(images), -1, *grid)
+    if features.ndim == 3:
+        return _patches(backbone, features, images)
     if features.shape[-1] == backbone.num_features and features.shape[1] != backbone.num_features:
         return features.permute(0, 3, 1, 2)  # as Swin gives
     return features
+
+
+def _patches(backbone: Any, tokens: Tensor, images: Tensor) -> Tensor:
+    """Tokens (n, tokens, features) to a map: class and register tokens dropped, the patches laid on their grid.
+
+    Some transformers normalise after the average over patches, not before. Here each patch is normalised, so that in every
+    model the embedding is an average of the map, which class activation maps rest on.
+    """
+    grid_of = getattr(getattr(backbone, "patch_embed", None), "dynamic_feat_size", None)
+    prefix = getattr(backbone, "num_prefix_tokens", None)
+    if grid_of is None or prefix is None:
+        raise RecipeError(
+            f"{type(backbone).__name__} gives tokens that lie on no grid that timm tells",
+            mend="Choose a vit_*, deit_*, beit_*, eva02_* or swin_* model, or a convolutional one",
+        )
+    patches = getattr(backbone, "fc_norm", nn.Identity())(tokens[:, prefix:])
+    return patches.transpose(1, 2).reshape(len(images), -1, *grid_of(images.shape[-2:]))
 
 
 class Backbone(nn.Module):

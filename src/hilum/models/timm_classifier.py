@@ -17,7 +17,8 @@ from hilum.models.registry import register
 class TimmClassifier(Classifier):
     """A timm backbone `name`, average pooling, dropout and one linear layer.
 
-    The backbone is any timm model that gives a feature map (convolutional) or tokens (a ViT, laid back on its grid).
+    The backbone is any timm model that gives a feature map (convolutional) or tokens on a grid (a transformer, whose patches
+    are averaged; class and register tokens take part in its attention only).
 
     `outputs`: number of logits. `dropout`: before the linear layer, in [0, 1). `pretrained`: None, `imagenet` (timm
     downloads) or a .safetensors path. `size`: input height and width; None takes timm's.
