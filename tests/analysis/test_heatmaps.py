@@ -242,5 +242,9 @@ def test_lung_share_is_the_share_of_energy(resolution):
         pytest.approx(25 / 100),
     ]
     assert lung_shares([heat], np.ones_like(lungs)) == [pytest.approx(1)]
-    assert lung_shares([heat], np.zeros_like(lungs)) == [0]
+    assert lung_shares([heat], np.zeros_like(lungs)) == [None]  # no lungs: no share of them, not a share of 0
+    one = np.where(np.arange(lungs.shape[1]) < lungs.shape[1] // 2, 0, 1).astype(np.uint8) * np.ones_like(
+        lungs
+    )
+    assert lung_shares([heat], one) == [pytest.approx(50 / 100)]
     assert lung_shares([], lungs) == []

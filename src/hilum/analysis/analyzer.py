@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hilum.analysis.heatmaps import Map, heatmaps, lung_shares
+from hilum.analysis.explain import check_method, explained
+from hilum.analysis.heatmaps import Map, lung_shares
 from hilum.analysis.lungs import find_lungs
 from hilum.analysis.report import BundleUsed, FindingResult, LungsResult, Report
 from hilum.analysis.uncertainty import Uncertain, film_seed, uncertainty
@@ -49,12 +50,13 @@ class Analyzer:
         of them segments; None takes all built-in ones, each on the films that its card says it applies to.
     samples: Monte Carlo dropout samples a film; below 2 there is no uncertainty.
     seed: of the samples; a film's numbers depend on it, the film and the bundle only.
-    with_heatmaps: whether to compute class activation maps.
+    with_heatmaps: whether to compute heatmaps.
     runtime: what runs the bundles that are loaded here, one of `runtimes.NAMES`; all but torch need that form in the bundle
-        (`export`). Lungs that nobody named run in torch, and a loaded bundle in what it was loaded for.
+    (`export`). Lungs that nobody named run in torch, and a loaded bundle in what it was loaded for.
+    heatmap_method: one of `explain.METHODS`.
 
-    Raises BundleError where a bundle cannot be loaded or used, MissingExtraError where the runtime is not installed. Not to
-    be shared between threads.
+    Raises BundleError where a bundle cannot be loaded or used, MissingExtraError where the runtime is not installed,
+    HilumError where a bundle that classifies has no heatmaps by this method. Not to be shared between threads.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Analyzer:
         seed: int = 0,
         with_heatmaps: bool = True,
         runtime: str = "torch",
+        heatmap_method: str = "cam",
     ) -> None:
         self.asked_for = bundles is not None
         chosen = builtin_names() if bundles is None else bundles
@@ -76,7 +79,10 @@ class Analyzer:
             bundle.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on a CPU
         self.segmenters = [b for b in loaded if b.info.task == "segment"]
         self.classifiers = [b for b in loaded if b.info.task != "segment"]
-        self.samples, self.seed, self.with_heatmaps = samples, seed, with_heatmaps
+        self.samples, self.seed = samples, seed
+        self.with_heatmaps, self.heatmap_method = with_heatmaps, heatmap_method
+        for bundle in self.classifiers if with_heatmaps else ():
+            check_method(bundle, heatmap_method)
 
     @torch.inference_mode()
     def analyze(self, film: Films) -> Report:
@@ -107,6 +113,7 @@ class Analyzer:
             bundles=tuple(_used(b) for b in used),
             findings=tuple(findings),
             lungs=lungs,
+            heatmap_method=self.heatmap_method if any(f.heatmap is not None for f in findings) else None,
             seconds=time.perf_counter() - started,
         )
 
@@ -129,7 +136,8 @@ class Analyzer:
     def _classify(self, bundle: Bundle, film: Radiograph, lungs: LungsResult | None) -> list[FindingResult]:
         model = bundle.model
         assert isinstance(model, Classifier)
-        features, embedding = bundle.runtime.features(prepared(bundle, film))
+        images = prepared(bundle, film)
+        features, embedding = bundle.runtime.features(images)
         probabilities = bundle.probabilities(model.head(embedding))[0].double()
         if not torch.isfinite(probabilities).all():
             raise BundleError("it gave a probability that is not a number", path=bundle.info.name)
@@ -137,8 +145,7 @@ class Analyzer:
         spread = uncertainty(bundle, embedding, self.samples, seed)
         maps: list[Map] = []
         if self.with_heatmaps:
-            place = bundle.info.preparation.place((film.height, film.width))
-            maps = heatmaps(features, model.class_weights(embedding), place)
+            maps = explained(bundle, film, images, self.heatmap_method, (features, embedding))
         shares = lung_shares(maps, lungs.mask) if lungs is not None else []
         return _results(bundle.info, probabilities.numpy(), spread, maps, shares)
 

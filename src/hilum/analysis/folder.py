@@ -58,12 +58,14 @@ def analyze_all(
     jobs: int = 1,
     timeout: float | None = TIMEOUT,
     runtime: str = "torch",
+    heatmap_method: str = "cam",
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Analyse files and folders (searched whole) and write a report of each film, and an index of all, into `out`.
 
     A film that cannot be analysed, crashes its worker or takes longer than `timeout` seconds becomes a failure and the
-    others go on. `progress` is told (films done, films in all). `bundles`, `samples`, `seed`, `runtime`: see `Analyzer`.
+    others go on. `progress` is told (films done, films in all). `bundles`, `samples`, `seed`, `runtime`,
+    `heatmap_method`: see `Analyzer`.
     Films are analysed in processes of their own, so a script that calls this keeps its calls under
     `if __name__ == "__main__":`. Raises HilumError where a bundle cannot be loaded, a format is unknown, or `out` cannot be
     written or is one of the folders to search. A film that lies in `out` is never written over.
@@ -87,7 +89,7 @@ def analyze_all(
     films, missing = expand(paths, out)
     work = with_stems(films, out)
     threads = max(1, (os.cpu_count() or 1) // max(1, jobs))
-    make = partial(_worker, bundles, samples, seed, out, formats, threads, runtime)
+    make = partial(_worker, bundles, samples, seed, out, formats, threads, runtime, heatmap_method)
     reports: dict[int, dict[str, Any]] = {}
     failed: dict[int, Failed] = {}
     try:
@@ -159,6 +161,7 @@ def _worker(
     formats: Formats,
     threads: int,
     runtime: str,
+    heatmap_method: str,
 ) -> Callable[[Job], dict[str, Any]]:
     """What a worker process does with a film; runs in the worker."""
     import cv2
@@ -169,7 +172,7 @@ def _worker(
     from hilum.analysis.analyzer import Analyzer
 
     with_heatmaps = bool({"html", "png"} & set(formats))
-    analyzer = Analyzer(bundles, samples, seed, with_heatmaps, runtime)
+    analyzer = Analyzer(bundles, samples, seed, with_heatmaps, runtime, heatmap_method)
     return partial(_analyze_one, analyzer, out, formats)
 
 

@@ -66,17 +66,35 @@ def heatmaps(features: Tensor, weights: Tensor, placement: Placement, method: Me
     Each is float32 on the film's extent, 0 to 1.
 
     Evidence against a finding (negative) is cut; the strongest point of each map is 1 before it is enlarged, and a map
-    without evidence is 0 throughout. Raises HilumError where there is no such method.
+    without evidence is 0 throughout. Raises HilumError where there is no such method, or a value is not finite.
     """
     if method not in get_args(Method):
         raise HilumError(f"no heatmaps by {method!r}", mend=f"Choose of {', '.join(get_args(Method))}.")
+    return on_film(evidence(features, weights, method), placement)
+
+
+def evidence(features: Tensor, weights: Tensor, method: str) -> Tensor:
+    """The same before it is cut, scaled and laid on the film: (labels, h, w)."""
     if method == "grad_cam_plus_plus":
         weights = plus_plus(features, weights)
-    evidence = class_activation(features, weights)[0].clamp_min(0)
-    peaks = evidence.amax((1, 2), keepdim=True)
-    scaled = evidence / peaks.where(peaks > 0, 1.0)
+    return class_activation(features, weights)[0]
+
+
+def on_film(found: Tensor, placement: Placement) -> list[Map]:
+    """Evidence (labels, h, w) over the prepared image, at any resolution, to a heatmap a label on the film's extent.
+
+    Cut below 0 and scaled as `heatmaps` says. Raises HilumError where a value is not finite.
+    """
+    found = found.clamp_min(0)  # keeps NaN
+    peaks = found.amax((1, 2), keepdim=True)
+    if not peaks.isfinite().all():
+        raise HilumError(
+            "a heatmap holds values that are not finite",
+            mend="The model's weights or features are broken: train or get it again.",
+        )
+    scaled = found / peaks.where(peaks > 0, 1.0)
     grid = reduced(placement)
-    return [_lay(values, grid) for values in scaled.float().cpu().numpy()]
+    return [_lay(values, grid) for values in scaled.detach().float().cpu().numpy()]
 
 
 def heatmap_on_film(heatmap: Map, size: tuple[int, int]) -> Map:
@@ -85,12 +103,13 @@ def heatmap_on_film(heatmap: Map, size: tuple[int, int]) -> Map:
 
 
 def lung_shares(maps: Sequence[Map], lungs: NDArray[np.uint8]) -> list[float | None]:
-    """Of each heatmap (all of one shape) the share of its energy (its sum) inside the lungs, 0 to 1; None where it has none.
+    """Of each heatmap (all of one shape) the share of its energy (its sum) inside the lungs, 0 to 1.
 
-    `lungs`: 0 or 1 on the film's extent, at any resolution.
+    None where a map has no energy, or there are no lungs: neither is a share of 0. `lungs`: 0 or 1 on the film's extent, at
+    any resolution.
     """
-    if not maps:
-        return []
+    if not maps or not lungs.any():
+        return [None] * len(maps)
     height, width = maps[0].shape
     share = (
         cv2.resize(lungs * np.uint8(255), (width, height), interpolation=cv2.INTER_AREA).astype(np.float64)

@@ -78,7 +78,8 @@ class BundleUsed:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found in one film. `reason` says why a film was not analysable; then there are no findings."""
+    """What was found in one film. `reason` says why a film was not analysable; then there are no findings. `heatmap_method`:
+    one of `explain.METHODS`, None where there are no heatmaps."""
 
     film: Radiograph
     analysable: bool
@@ -89,6 +90,7 @@ class Report:
     lungs: LungsResult | None = None
     boxes: tuple[BoxResult, ...] = ()
     seconds: float = 0.0
+    heatmap_method: str | None = None
 
     def _repr_html_(self) -> str:
         """The report's page, in a notebook."""
@@ -113,6 +115,7 @@ class Report:
                  "limits": list(b.limits), "runtime": b.runtime}
                 for b in self.bundles
             ],
+            "heatmap_method": self.heatmap_method,
             "findings": [_finding(f, files) for f in self.findings],
             "lungs": None
             if self.lungs is None

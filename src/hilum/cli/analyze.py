@@ -10,6 +10,7 @@ import typer
 ROWS = 20  # of the summary; the index holds all
 FORMATS = ("json", "html", "png")
 RUNTIMES = ("torch", "onnx", "openvino", "int8")
+HEATMAPS = ("cam", "grad_cam_plus_plus", "score_cam", "attention", "attention_rollout")
 
 
 def _formats(text: str) -> str:
@@ -22,6 +23,12 @@ def _formats(text: str) -> str:
 def _runtime(name: str) -> str:
     if name not in RUNTIMES:
         raise typer.BadParameter(f"'{name}'. Choose from {', '.join(RUNTIMES)}.")
+    return name
+
+
+def _heatmap_method(name: str) -> str:
+    if name not in HEATMAPS:
+        raise typer.BadParameter(f"'{name}'. Choose from {', '.join(HEATMAPS)}.")
     return name
 
 
@@ -71,6 +78,14 @@ def analyze(
             " `hilum bundle export`.",
         ),
     ] = "torch",
+    heatmap_method: Annotated[
+        str,
+        typer.Option(
+            callback=_heatmap_method,
+            help="How heatmaps are made: cam, grad_cam_plus_plus, score_cam (any model, slow), attention or"
+            " attention_rollout (transformers).",
+        ),
+    ] = "cam",
 ) -> None:
     """Analyse films and write a report of each, with an index.
 
@@ -86,6 +101,8 @@ def analyze(
       hilum analyze child.png --out reports --bundle findings --bundle pneumonia
 
       hilum analyze chest.dcm --out reports --bundle findings-int8 --runtime int8
+
+      hilum analyze chest.dcm --out reports --bundle findings --heatmap-method grad_cam_plus_plus
     """  # fmt: skip
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -104,6 +121,7 @@ def analyze(
             jobs=jobs,
             timeout=timeout,
             runtime=runtime,
+            heatmap_method=heatmap_method,
             progress=lambda done, total: bar.update(task, completed=done, total=total, description="Films"),
         )
     _show(summary)
