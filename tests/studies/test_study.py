@@ -8,6 +8,7 @@ import pytest
 from hilum import studies
 from hilum.errors import RecipeError
 from hilum.evaluation.comparison import student_t
+from hilum.evaluation.confusion import Counts
 from hilum.learning.run import build_model
 from hilum.models.contract import parameter_counts
 from hilum.studies.comparisons import printed_comparison, printed_ratio
@@ -22,8 +23,21 @@ ARMS = [
 ]
 
 
-def test_both_studies_are_found():
-    assert {"nandi-hybrid", "roy-fusion"} <= set(studies.names())
+def test_the_studies_are_found():
+    assert {"nandi-hybrid", "roy-fusion", "degerli-recovnet"} <= set(studies.names())
+
+
+@pytest.mark.parametrize("arm", studies.load("degerli-recovnet").variant("published").arms)
+def test_printed_rates_are_those_of_whole_films(arm: str):
+    """Of 1,050 films with COVID-19 and 27,397 without; sensitivity and specificity give the others."""
+    printed = studies.load("degerli-recovnet").variant("published").arms[arm].published
+    tp = round(printed.rates["sensitivity"] / 100 * 1050)
+    tn = round(printed.rates["specificity"] / 100 * 27_397)
+    counts = Counts(*(np.array([float(n)]) for n in (tp, 27_397 - tn, 1050 - tp, tn)))
+    for name, value in printed.rates.items():
+        assert round(100 * float(getattr(counts, name)[0]), 3) == value
+    if printed.counts is not None:
+        assert printed.counts == (tn, 27_397 - tn, 1050 - tp, tp)
 
 
 @pytest.mark.parametrize("name", studies.names())

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def reproduce(
-    study: str = typer.Argument(..., help="roy-fusion or nandi-hybrid."),
+    study: str = typer.Argument(..., help="roy-fusion, nandi-hybrid or degerli-recovnet."),
     data: Path = typer.Option(..., "--data", help="Folder with the public datasets, each in its own folder."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder for runs, tables and figures."),
     variant: str = typer.Option(
@@ -23,7 +23,10 @@ def reproduce(
     folds: list[int] = typer.Option([], "--folds", help="Only this fold, counted from 1 (repeat for more)."),
     fraction: float | None = typer.Option(None, min=0, max=1, help="Share of the patients to take."),
     changes: list[str] = typer.Option(
-        [], "--set", metavar="KEY=VALUE", help="Change every recipe (repeat for more)."
+        [],
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change every arm's recipe (repeat for more); NAME.KEY=VALUE changes that of a training before them.",
     ),
     device: str = typer.Option("auto", help="auto, cpu or cuda."),
     at_once: int = typer.Option(1, min=1, help="Runs at a time."),
@@ -85,7 +88,7 @@ def _foretell(request: Request, device: str) -> None:
 
     from hilum.studies import cost
 
-    jobs = request.jobs()
+    jobs = [*request.preliminaries(), *request.jobs()]
     costs = cost.estimate(jobs, device)
     rows = cost.rows(costs)
     table = Table(*rows[0])

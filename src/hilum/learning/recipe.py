@@ -203,6 +203,10 @@ class Choices(Section):
         return rule
 
 
+PLACES: Any = {"data": {"root": True, "store": True, "workers": True}}
+"""Fields of a recipe that say where things lie on one machine."""
+
+
 class Result(Section):
     """What the bundle says of itself. `{...}` in `licence` and `limits` is not expanded."""
 
@@ -270,17 +274,30 @@ class Recipe(Section):
     @property
     def digest(self) -> str:
         """SHA-256 of what the recipe asks for (places on disk left out)."""
-        content = self.model_dump_json(exclude={"data": {"root": True, "store": True, "workers": True}})
+        content = self._placeless().model_dump_json(exclude=PLACES)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def portable(self) -> Recipe:
         """The recipe without this machine's places on disk: what a bundle carries. Its digest is the same."""
-        content = self.model_dump(exclude={"data": {"root": True, "store": True, "workers": True}})
-        return Recipe.model_validate(content)
+        return Recipe.model_validate(self._placeless().model_dump(exclude=PLACES))
+
+    def _placeless(self) -> Recipe:
+        """With the weights that it starts from named by no absolute path."""
+        given = self.model.pretrained
+        named = tuple(map(_named, given)) if isinstance(given, tuple) else _named(given)
+        return self.model_copy(update={"model": self.model.model_copy(update={"pretrained": named})})
 
     def as_yaml(self) -> str:
         """The whole recipe, defaults too: what `load_recipe` reads back as it was, whatever later defaults are."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _named(weights: str | None) -> str | None:
+    """An absolute path by its last parts: the file's name, and of a run's bundle the run's name too."""
+    if weights is None or not Path(weights).is_absolute():
+        return weights
+    parts = Path(weights).parts
+    return "/".join(parts[-4:] if parts[-2] == "bundle" else parts[-1:])
 
 
 def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:

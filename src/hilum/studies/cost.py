@@ -120,11 +120,11 @@ def _milliseconds(model: torch.nn.Module, recipe: Recipe, phase: Phase, device: 
     size = (phase.size, phase.size) if phase.size else recipe.preparation.size
     outputs = len(recipe.data.labels) + len(recipe.data.auxiliary)
     images = torch.randn(phase.batch, recipe.preparation.channels, *size, device=where)
-    targets = (
-        torch.randint(outputs, (phase.batch,), device=where)
-        if recipe.task == "multiclass"
-        else torch.randint(2, (phase.batch, outputs), device=where).float()
-    )
+    if recipe.task == "multiclass":
+        targets = torch.randint(outputs, (phase.batch,), device=where)
+    else:
+        shape = (1, *size) if recipe.task == "segment" else (outputs,)
+        targets = torch.randint(2, (phase.batch, *shape), device=where).float()
     model.to(where, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     if phase.train == "head":
         for parameter in model.encoder_parameters():  # type: ignore[operator]

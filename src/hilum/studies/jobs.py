@@ -16,6 +16,10 @@ from hilum.studies.study import Study
 _PLACE = re.compile(r"(?<=[=\[\s'\",:{])(?:~|[A-Za-z]:)?[/\\](?:[^\s'\",\]}]*[/\\])?([^/\\\s'\",\]}]+)")
 
 
+WEIGHTS = Path("bundle") / "weights.safetensors"
+"""Where a run leaves its weights."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One run: an arm on a fold, in `folder`. `fold` counts from 0, as recipes do; `number` from 1, as all else does."""
@@ -36,7 +40,7 @@ class Request:
     """What a user asks of a study.
 
     `arms`, `folds`: empty takes the variant's. `fraction`: share of the patients; None takes the variant's. `changes`:
-    key=value for every recipe. `store`: where prepared films are kept, for all runs together.
+    key=value for every arm's recipe, or NAME.key=value for that of a preliminary.
     """
 
     study: Study
@@ -87,14 +91,46 @@ class Request:
         twice = {name for name in arms if arms.count(name) > 1}
         if twice:
             raise RecipeError(f"arm {', '.join(sorted(twice))} is asked for twice")
-        common = [f"data.root={self.data}", f"data.store={self.out / 'stores'}"]
-        common += [] if self.fraction is None else [f"data.fraction={self.fraction}"]
+        shared = [] if self.fraction is None else [f"data.fraction={self.fraction}"]
+        changes = [change for change in self.changes if _whose(change) not in variant.preliminaries]
         made = []
         for arm in arms:
+            after = variant.arms[arm].after if arm in variant.arms else None
             for fold in self.folds or variant.folds:
-                recipe = self.study.arm_recipe(self.variant, arm, fold, (*common, *self.changes))
-                made.append(Job(arm, fold, recipe, self.place / "runs" / arm / str(fold + 1)))
+                begin = (
+                    []
+                    if after is None
+                    else [f"model.pretrained={(self._folder(after, fold) / WEIGHTS).absolute()}"]
+                )
+                given = (*self._places, *shared, *changes, *begin)
+                recipe = self.study.arm_recipe(self.variant, arm, fold, given)
+                made.append(Job(arm, fold, recipe, self._folder(arm, fold)))
         return made
+
+    def preliminaries(self) -> list[Job]:
+        """The runs that the arms asked for begin with; of `changes` those that begin with such a run's name count."""
+        variant = self.study.variant(self.variant)
+        wanted = {variant.arms[arm].after for arm in self.arms or variant.arms}
+        made = []
+        for name in variant.preliminaries:
+            own = [c.removeprefix(f"{name}.") for c in self.changes if _whose(c) == name]
+            for fold in (self.folds or variant.folds) if name in wanted else ():
+                recipe = self.study.preliminary_recipe(self.variant, name, fold, (*self._places, *own))
+                made.append(Job(name, fold, recipe, self._folder(name, fold)))
+        return made
+
+    @property
+    def _places(self) -> tuple[str, ...]:
+        return f"data.root={self.data}", f"data.store={self.out / 'stores'}"
+
+    def _folder(self, name: str, fold: int) -> Path:
+        """Of a run; the parts that `Recipe.portable` keeps of its weights' path are enough to tell it."""
+        return self.place / "runs" / name / str(fold + 1)
+
+
+def _whose(change: str) -> str:
+    """The first part of a change's key."""
+    return change.partition("=")[0].partition(".")[0]
 
 
 def by_arm(jobs: Sequence[Job]) -> dict[str, list[Job]]:

@@ -17,6 +17,8 @@ from hilum.studies import (
     dropout,
     ensembles,
     figures,
+    preliminaries,
+    rates,
     report,
     tables,
 )
@@ -44,23 +46,35 @@ def reproduce(request: Request, device: str = "auto", at_once: int = 1) -> Repro
     """
     where, jobs = device_of(device), request.jobs()
     films = _films(request, jobs)
-    outcomes = many.carry_out(
-        [many.Job(job.recipe, job.folder) for job in jobs], at_once=at_once, device=device
-    )
-    done = [job for job, outcome in zip(jobs, outcomes, strict=True) if outcome.bundle is not None]
-    faults = [
-        f"{job.arm}, fold {job.number}: {o.fault}" for job, o in zip(jobs, outcomes, strict=True) if o.fault
-    ]
+    before, faults = _carried_out(request.preliminaries(), at_once, device)
+    done, own = _carried_out(
+        jobs, at_once, device
+    )  # an arm whose preliminary failed finds no weights, and says so
+    faults += own
     if not done:
         raise RecipeError(f"no run of the study ended; the first fault: {faults[0]}")
     measured = _test(request, done, films, faults)
     results = [collect(arm, own) for arm, own in by_arm(measured).items()]
     content = _from_predictions(request, results, films)
+    content = replace(content, tables=(*content.tables, *preliminaries.tables(request, before)))
     content = replace(content, faults=tuple(faults), unreadable=unreadable(measured, films))
     # What follows reads films again and exports models: a fault there loses none of this.
     report.write(request, results, content, where)
     content = _from_models(request, results, content)
     return Reproduced(report.write(request, results, content, where), tuple(faults))
+
+
+def _carried_out(jobs: Sequence[Job], at_once: int, device: str) -> tuple[list[Job], list[str]]:
+    """The jobs that ended, and the faults of the others."""
+    if not jobs:
+        return [], []
+    outcomes = many.carry_out(
+        [many.Job(job.recipe, job.folder) for job in jobs], at_once=at_once, device=device
+    )
+    faults = [
+        f"{job.arm}, fold {job.number}: {o.fault}" for job, o in zip(jobs, outcomes, strict=True) if o.fault
+    ]
+    return [job for job, o in zip(jobs, outcomes, strict=True) if o.bundle is not None], faults
 
 
 def _films(request: Request, jobs: Sequence[Job]) -> Films:
@@ -101,6 +115,8 @@ def _from_predictions(request: Request, results: list[ArmResult], films: Films) 
         found += [tables.fold_accuracy(variant, results), comparisons.p_values(study, variant, results)]
     if all(result.members for result in results):
         found += [tables.list_accuracy(variant, results)] if exclusive else []
+    if study.positive is not None:
+        found += [rates.rates(study, variant, results), rates.operating_points(study, variant, results)]
     found += [tables.aucs(variant, results)]
     if exclusive:
         found += [classes.by_class(variant, results)]

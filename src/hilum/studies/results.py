@@ -126,13 +126,12 @@ def measure_bundle(
     was measured before is kept. Returns the path of the predictions.
     """
     place = job.folder / name
-    found = place / PREDICTIONS
-    if not (found.is_file() and mark(place).get("bundle") == verify(bundle).digest):
+    if mark(place).get("bundle") != verify(bundle).digest:
         whole = Manifest.load(job.folder / "manifest.parquet") if films is None else films
         logger.info("%s, fold %d: measuring (%s)", job.arm, job.number, name)
         title = f"{study.name}, {job.arm}, fold {job.number}: {name}"
         evaluate(load(bundle, runtime), whole, place, split="test" if films is None else None, name=title)
-    return found
+    return place / PREDICTIONS
 
 
 def mark(place: Path) -> dict[str, Any]:

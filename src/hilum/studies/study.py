@@ -93,6 +93,13 @@ class Uncertainty(Section):
     published_deviation: float
 
 
+class Looks(Section):
+    """What is asked of where the models look: of at most `films` tested films, drawn by a hash of their patient."""
+
+    films: int = Field(ge=2)
+    segmenter: str = "lungs"
+
+
 class Study(Section):
     """A paper's system.
 
@@ -104,6 +111,8 @@ class Study(Section):
     metric: what arms are compared by.
     films: how many the paper has, in training and test together.
     apart: a class that can be told by its source as well as by the disease; figures are given without it too.
+    positive: the class whose sensitivity comes first; its rates are a table.
+    looks: where the models look, and what covering the lungs costs them, is measured too.
     """
 
     name: str
@@ -114,6 +123,8 @@ class Study(Section):
     test: str | None = None
     films: int | None = None
     apart: str | None = None
+    positive: str | None = None
+    looks: Looks | None = None
     uncertainty: Uncertainty | None = None
     variants: dict[str, Variant] = Field(min_length=1)
 
@@ -144,6 +155,13 @@ class Study(Section):
         named = any(change.startswith("data.split.seed=") for change in changes)
         drawn = [] if named else [f"data.split.seed={seed}"]
         return make_recipe(self.recipe, [*fixed, *own, *changes, *drawn], self.place)
+
+    def preliminary_recipe(self, variant: str, name: str, fold: int, changes: tuple[str, ...] = ()) -> Recipe:
+        """The recipe of a preliminary before the arms of one fold; each fold has its own seed and split."""
+        own = self.variant(variant).preliminaries[name].recipe
+        seed = int(own.get("seed", 0)) + fold
+        fixed = [f"name={self.name}-{name}", f"seed={seed}", f"data.split.seed={seed}"]
+        return make_recipe(own, [*fixed, *changes], self.place)
 
     def films_printed(self, variant: str) -> int | None:
         """How many films the paper has for this experiment."""

@@ -1,0 +1,174 @@
+"""Arms that begin with what another training learnt, and the rates of the class that a study looks for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sklearn.metrics as sklearn
+import torch
+from safetensors.torch import load_file
+
+from hilum.evaluation.thresholds import target_sensitivity
+from hilum.learning.run import build_model
+from hilum.studies import cost, rates
+from hilum.studies.jobs import Request
+from hilum.studies.reproduce import reproduce
+from hilum.studies.results import Predictions, collect, read
+from hilum.studies.study import Study
+from tests.learning.conftest import content
+
+NET = {"name": "timm", "options": {"name": "mobilenetv3_small_050", "dropout": 0.0}}
+
+
+def study(films: Path) -> Study:
+    """A plain arm and one that learnt lungs first, on two folds of the films' training part."""
+    split = {"kind": "kfold", "folds": 2, "fold": 0, "validation": 0.3, "seed": 1}
+    recipe = content(films, "multiclass", split=split, keep="split = 'train'") | {"model": NET}
+    recipe["phases"] = [{"name": "only", "epochs": 1, "batch": 8, "rate": 2e-3}]
+    lungs = content(films, "segment", split={"kind": "holdout", "validation": 0.3, "test": 0.2})
+    lungs |= {
+        "model": {
+            "name": "lung_autoencoder",
+            "options": {"encoder": "mobilenetv3_small_050", "filters": [8] * 5},
+        },
+        "loss": {"kind": "focal_dice"},
+        "phases": [{"name": "only", "epochs": 1, "batch": 8, "rate": 2e-3}],
+    }
+    printed = {rate: 90.0 for rate in rates.RATES}
+    arms = {
+        "plain": {"title": "Plain", "published": {"rates": printed, "counts": [1000, 2, 3, 4]}},
+        "after": {"title": "After lungs", "after": "lungs"},
+    }
+    variant = {
+        "about": "Toy.",
+        "reference": "after",
+        "folds": [0, 1],
+        "preliminaries": {"lungs": {"title": "Lungs", "recipe": lungs}},
+        "arms": arms,
+    }
+    return Study.model_validate(
+        {
+            "name": "toy",
+            "title": "Toy",
+            "paper": "Nobody, Nowhere, 2020",
+            "metric": "accuracy",
+            "positive": "ill",
+            "recipe": recipe,
+            "test": "split = 'test'",
+            "variants": {"published": variant},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def carried_out(films: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Request, dict[str, Any]]:
+    request = Request(study(films), "published", films, tmp_path_factory.mktemp("study"))
+    return request, json.loads(reproduce(request, device="cpu").table.with_suffix(".json").read_text())
+
+
+def test_an_arm_begins_with_the_encoder_that_learnt_before_it(carried_out: tuple[Request, dict[str, Any]]):
+    request, found = carried_out
+    assert found["failed_runs"] == []
+    before = load_file(request.place / "runs" / "lungs" / "2" / "bundle" / "weights.safetensors")
+    job = next(job for job in request.jobs() if (job.arm, job.fold) == ("after", 1))
+    model = build_model(job.recipe)
+    own = {name: tensor for name, tensor in model.backbone.state_dict().items() if tensor.is_floating_point()}
+    assert own
+    for name, tensor in own.items():
+        torch.testing.assert_close(tensor, before[f"encoder.{name}"].float())
+    plain = next(job for job in request.jobs() if job.arm == "plain")
+    assert plain.recipe.model.pretrained is None
+
+
+def test_a_bundle_tells_whose_weights_it_began_with_and_no_place(carried_out: tuple[Request, dict[str, Any]]):
+    request, _ = carried_out
+    run = request.place / "runs" / "after" / "1"
+    told = "".join(p.read_text() for p in (run / "bundle").iterdir() if p.suffix in (".json", ".yaml", ".md"))
+    assert "lungs/1/bundle/weights.safetensors" in told
+    assert str(request.out) not in told
+    elsewhere = request.jobs()[2].recipe.model_copy(
+        update={"model": request.jobs()[2].recipe.model.model_copy(
+            update={"pretrained": "/another/place/runs/lungs/1/bundle/weights.safetensors"})}
+    )  # fmt: skip
+    assert elsewhere.digest == request.jobs()[2].recipe.digest
+
+
+def test_a_change_goes_to_the_arms_or_to_the_training_before_them(films: Path, tmp_path: Path):
+    changes = ("phases.0.epochs=3", "lungs.phases.0.epochs=2", "model.pretrained=null")
+    request = Request(study(films), "published", films, tmp_path, folds=(1,), changes=changes)
+    assert [job.recipe.phases[0].epochs for job in request.preliminaries()] == [2]
+    assert [job.recipe.phases[0].epochs for job in request.jobs()] == [3, 3]
+    assert request.jobs()[1].recipe.model.pretrained is not None
+    alone = Request(study(films), "published", films, tmp_path, arms=("plain",))
+    assert alone.preliminaries() == []
+    costs = cost.estimate(request.preliminaries())
+    assert costs[0].seconds > 0
+
+
+def test_an_arm_without_the_training_before_it_is_a_failed_run(films: Path, tmp_path: Path):
+    changes = ("lungs.model.options.encoder=no_such_net",)
+    made = reproduce(
+        Request(study(films), "published", films, tmp_path, folds=(0,), changes=changes), device="cpu"
+    )
+    assert [fault.partition(":")[0] for fault in made.faults] == ["lungs, fold 1", "after, fold 1"]
+    assert "no weights" in made.faults[1]
+
+
+def mean_of(request: Request, arm: str) -> Predictions:
+    found = collect(arm, [job for job in request.jobs() if job.arm == arm]).list
+    assert found is not None
+    return found
+
+
+def test_rates_are_scikit_learns_beside_the_printed_ones(carried_out: tuple[Request, dict[str, Any]]):
+    request, found = carried_out
+    rows = next(t["rows"] for t in found["tables"] if t["title"].startswith("ill: rates"))
+    assert [(row["arm"], row["whose"]) for row in rows] == [
+        ("Plain", "published"),
+        ("Plain", "here"),
+        ("After lungs", "here"),
+    ]
+    assert rows[0]["f2"] == "90"
+    assert rows[0]["true negatives"] == "1,000"
+    p = mean_of(request, "plain")
+    column = p.labels.index("ill")
+    truth, called = p.truth[:, column], p.probability.argmax(1) == column
+    tn, fp, fn, tp = sklearn.confusion_matrix(truth, called, labels=[0, 1]).ravel()
+    assert [int(rows[1][name].replace(",", "")) for name in rates.COUNTS] == [tn, fp, fn, tp]
+    assert rows[1]["sensitivity"]["value"] == pytest.approx(100 * tp / (tp + fn))
+    assert rows[1]["specificity"]["value"] == pytest.approx(100 * tn / (tn + fp))
+    expected = 100 * sklearn.fbeta_score(truth, called, beta=2)
+    assert rows[1]["f2"]["value"] == pytest.approx(expected)
+
+
+def test_the_operating_point_is_chosen_on_validation(carried_out: tuple[Request, dict[str, Any]]):
+    request, found = carried_out
+    rows = next(t["rows"] for t in found["tables"] if "sensitivity of 97 %" in t["title"])
+    jobs = [job for job in request.jobs() if job.arm == "after"]
+    cuts = []
+    for job in jobs:
+        p = read(job.folder / "validation" / "predictions.parquet")
+        column = p.labels.index("ill")
+        cuts.append(target_sensitivity(p.truth[:, column], p.probability[:, column], 0.97).value)
+    p = mean_of(request, "after")
+    called = p.probability[:, p.labels.index("ill")] >= np.mean(cuts)
+    ill = p.truth[:, p.labels.index("ill")] == 1
+    row = next(row for row in rows if row["arm"] == "After lungs")
+    assert row["sensitivity"]["value"] == pytest.approx(100 * called[ill].mean())
+    assert row["specificity"]["value"] == pytest.approx(100 * (~called[~ill]).mean())
+
+
+def test_what_was_learnt_before_is_measured_on_films_held_out(carried_out: tuple[Request, dict[str, Any]]):
+    request, found = carried_out
+    rows = next(t["rows"] for t in found["tables"] if t["title"].startswith("Lungs"))
+    assert [row["fold"] for row in rows] == [1, 2]
+    films = np.genfromtxt(
+        request.place / "runs/lungs/1/test/films.csv", delimiter=",", names=True, dtype=None, encoding="utf-8"
+    )
+    assert films["patient"].size > 2
+    by_patient = [films["dice"][films["patient"] == p].mean() for p in set(films["patient"])]
+    assert rows[0]["dice"]["value"] == pytest.approx(np.mean(by_patient))
