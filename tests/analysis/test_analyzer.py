@@ -16,9 +16,9 @@ import torch
 import hilum
 from hilum.analysis import analyzer as analyzer_module
 from hilum.analysis.analyzer import Analyzer, analyze
-from hilum.analysis.report import Report
+from hilum.analysis.report import LOW_LUNG_SHARE, Report
 from hilum.bundles import save
-from hilum.bundles.info import Applies
+from hilum.bundles.info import Applies, Cut
 from hilum.errors import BundleError, HilumError, ReadError
 from hilum.images.quality import Quality
 from hilum.images.radiograph import Notice, Radiograph
@@ -80,6 +80,24 @@ def test_every_number_is_what_the_model_says(film):
     assert report.findings[0].code["value"] == "8186001"
     assert report.findings[1].code is None
     assert report.seconds > 0
+
+
+def test_heat_that_lies_outside_the_lungs_is_told_in_words(film):
+    """The `Bright` model looks at what is bright, which lungs are not."""
+    bundle = bright_bundle()
+    called = tuple(
+        x.model_copy(update={"threshold": Cut(value=0.01, rule="fixed")}) for x in bundle.info.labels
+    )
+    bundle.info = bundle.info.model_copy(update={"labels": called})
+    report = Analyzer([bundle, dark_lungs_bundle()]).analyze(film)
+    shares = {f.name: f.lung_share for f in report.findings}
+    assert all(f.positive for f in report.findings)
+    assert max(shares.values()) < LOW_LUNG_SHARE
+    (notice,) = [w for w in report.warnings if w.code == "heat_outside_lungs"]
+    assert f"only {100 * shares['Mass']:.0f} % of that of Mass lies inside the lungs" in notice.text
+    assert "Cardiomegaly" not in notice.text  # lies outside by nature
+    without = Analyzer([bundle], with_heatmaps=False).analyze(film)
+    assert "heat_outside_lungs" not in codes(without)
 
 
 def test_lungs_are_found_and_told_apart(film):

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from hilum.analysis.explain import METHODS
 from hilum.analysis.render import (
     notebook_html,
     pictures,
@@ -30,7 +31,8 @@ from hilum.analysis.render import (
     write_report,
 )
 from hilum.analysis.render import words as wording
-from hilum.analysis.report import BoxResult, BundleUsed, FindingResult, LungsResult, Report
+from hilum.analysis.render.overlay import overlay
+from hilum.analysis.report import LOW_LUNG_SHARE, BoxResult, BundleUsed, FindingResult, LungsResult, Report
 from hilum.bundles.card import RESEARCH_USE
 from hilum.errors import HilumError
 from hilum.images.radiograph import Notice, Radiograph
@@ -406,7 +408,7 @@ def test_the_page_says_what_a_reader_must_know() -> None:
         "film one.dcm",
         "54 years",
         "MC dropout",
-        "80 % in lungs, may lie outside",
+        "80 % of heat in lungs, may lie outside",
         "abababababab",
     ):
         assert words in text, words
@@ -415,12 +417,54 @@ def test_the_page_says_what_a_reader_must_know() -> None:
 
 def test_heat_outside_the_lungs_is_marked_where_it_matters() -> None:
     stray = finding("Mass", 0.9, 0.5, lung_share=0.2)
-    assert wording.strays(stray)
-    assert not wording.strays(dataclasses.replace(stray, outside_lungs=True))
-    assert not wording.strays(dataclasses.replace(stray, positive=False))
+    assert stray.strays
+    assert not dataclasses.replace(stray, outside_lungs=True).strays
+    assert not dataclasses.replace(stray, positive=False).strays
+    assert not dataclasses.replace(stray, name="Normal").strays
+    assert not dataclasses.replace(stray, lung_share=LOW_LUNG_SHARE).strays
+    assert not dataclasses.replace(stray, lung_share=None).strays
     page = report_html(report(findings=(stray,)))
     assert 'class="share stray"' in page
-    assert "only 20 % in lungs" in page
+    assert "only 20 % of heat in lungs" in page
+
+
+def test_an_empty_heatmap_is_said_to_be_empty_and_is_no_picture(tmp_path: Path) -> None:
+    nothing = np.zeros((96, 83), np.float32)
+    empty = finding("Mass", 0.9, 0.5, heatmap=nothing, lung_share=None)
+    other = finding("Nodule", 0.8, 0.5)
+    mixed = report(findings=(empty, other))
+    assert pictures.shown(mixed) == [other]
+    page = report_html(mixed)
+    assert page.count("data-heat=") == 1
+    assert "heatmap empty" in page
+    assert "no place on the film speaks for the finding by itself" in page
+    names = write_report(mixed, tmp_path, "film")
+    assert [k for k in names if k.startswith("heatmap:")] == ["heatmap:nih14:Nodule"]
+    by_name = {f["name"]: f for f in validate(tmp_path / "film.json")["findings"]}
+    assert by_name["Mass"]["heatmap"] is by_name["Mass"]["lung_share"] is None
+    alone = report_html(report(findings=(empty,)))
+    assert "data-heat=" not in alone
+    assert "Select a finding" not in alone
+    assert pictures.png(overlay(report(findings=(empty,))))
+
+
+@pytest.mark.parametrize("gone", ["left", "right", "both"])
+def test_a_film_with_one_lung_or_none_says_so(gone: str) -> None:
+    lungs = report().lungs
+    assert lungs is not None
+    both = wording.lungs(lungs)
+    right, left = (round(100 * float(side.mean())) for side in (lungs.right, lungs.left))
+    assert f"right lung takes {right} % and the left {left} %" in both
+    none = np.zeros_like(lungs.mask)
+    changes = {side: none for side in ("left", "right") if gone in (side, "both")}
+    page = report_html(report(lungs=dataclasses.replace(lungs, **changes)))
+    kept = {"left": "right", "right": "left"}.get(gone)
+    assert (f"Only the {kept} lung was found" if kept else "No lung was found") in page
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_of_heatmaps_is_named_on_the_page(method: str) -> None:
+    assert f"Heatmaps by {wording.HEATMAPS[method]}." in report_html(report(heatmap_method=method))
 
 
 def unpack(page: str) -> np.ndarray:

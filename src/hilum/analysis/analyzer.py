@@ -104,7 +104,9 @@ class Analyzer:
             used += suited
             notices += skipped + [n for b in used for n in _mismatches(b.info, film)]
             for bundle in suited:
-                findings += self._classify(bundle, film, lungs)
+                found = self._classify(bundle, film, lungs)
+                notices += _straying(found)
+                findings += found
         return Report(
             film=film,
             analysable=quality.analysable,
@@ -232,6 +234,18 @@ def _mismatches(info: Info, film: Radiograph) -> Iterable[Notice]:
         yield Notice(
             "no_threshold",
             f"The bundle '{info.name}' lacks thresholds for some findings: none is called positive.",
+        )
+
+
+def _straying(findings: Sequence[FindingResult]) -> Iterable[Notice]:
+    """That heat of positive findings of one bundle lies outside the lungs, where they cannot be."""
+    strays = [f for f in findings if f.strays]
+    if strays:
+        shares = " and ".join(f"{100 * (f.lung_share or 0):.0f} % of that of {f.name}" for f in strays)
+        yield Notice(
+            "heat_outside_lungs",
+            f"Of the heatmaps of the bundle '{strays[0].bundle}' only {shares} lies inside the lungs: what the model saw may"
+            " lie outside them.",
         )
 
 

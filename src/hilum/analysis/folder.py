@@ -178,7 +178,7 @@ def _worker(
 
 def _analyze_one(analyzer: Any, out: Path, formats: Formats, job: Job) -> dict[str, Any]:
     from hilum.analysis.render import write_report
-    from hilum.analysis.render.pictures import NOTHING_FOUND
+    from hilum.analysis.report import NOTHING_FOUND
 
     report = analyzer.analyze(job.path)
     names = write_report(report, out, job.stem, formats)

@@ -13,6 +13,11 @@ from hilum import __version__
 from hilum.bundles.card import RESEARCH_USE
 from hilum.images.radiograph import Notice, Radiograph
 
+LOW_LUNG_SHARE = (
+    0.25  # about what lungs take of a film, so what heat spread evenly would have; docs/decisions.md
+)
+NOTHING_FOUND = ("Normal", "No Finding")
+
 
 @dataclass(frozen=True)
 class FindingResult:
@@ -22,7 +27,7 @@ class FindingResult:
     `method` (`none`, `mc_dropout`, `ensemble`, `mc_dropout+ensemble`); None where the method is `none`. `threshold`: None
     within a `group` of mutually exclusive classes, where `positive` marks the most probable one. `heatmap`: float32 (h, w),
     0 to 1, over the film's whole extent at a few hundred pixels (`heatmaps.heatmap_on_film` enlarges it), or None.
-    `lung_share`: share of the heatmap's energy inside the lungs, or None.
+    `lung_share`: share of the heatmap's energy inside the lungs; None where there are no lungs or the heatmap is empty.
     """
 
     name: str
@@ -38,6 +43,22 @@ class FindingResult:
     outside_lungs: bool = False
     heatmap: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
     lung_share: float | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Has it a heatmap without heat: no place that speaks for the finding by itself?"""
+        return self.heatmap is not None and not self.heatmap.any()
+
+    @property
+    def strays(self) -> bool:
+        """Was it called positive on heat that lies outside the lungs, where the finding cannot be?"""
+        return (
+            self.positive
+            and self.lung_share is not None
+            and self.lung_share < LOW_LUNG_SHARE
+            and not self.outside_lungs
+            and self.name not in NOTHING_FOUND
+        )
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,9 @@ def report_html(report: Report, side: int = pictures.DISPLAY_SIDE) -> str:
         headline=_headline(report),
         summary=words.summary(report),
         shown=", ".join(f.name for f in pictures.shown(report)[:HEATS]),
-        mapped=any(f.heatmap is not None for f in report.findings),
+        mapped=any(f.heatmap is not None and not f.empty for f in report.findings),
+        emptied=any(f.empty for f in report.findings),
+        method=words.HEATMAPS.get(report.heatmap_method or "", report.heatmap_method),
         film=pictures.pack_film(report.film.pixels, report.film.bits, side),
         still=pictures.data_uri(pictures.jpeg(drawn(report, min(side, 1200))), "image/jpeg"),
         outlines=_outlines(report),
@@ -127,7 +129,7 @@ def _method(rows: list[FindingResult]) -> str:
 def _row(f: FindingResult) -> dict[str, Any]:
     """A finding with its bar's places on an axis of 0 to 100."""
     heat = None
-    if f.heatmap is not None:
+    if f.heatmap is not None and not f.empty:
         heat = pictures.data_uri(pictures.png(pictures.heat_layer(f.heatmap)), "image/png")
     low, high = f.interval or (None, None)
     return {
@@ -135,7 +137,7 @@ def _row(f: FindingResult) -> dict[str, Any]:
         "id": f"{slug(f.bundle)}.{slug(f.name)}",
         "heat": heat,
         "share": words.lung_share(f),
-        "strays": words.strays(f),
+        "strays": f.strays,
         "x": _place(f.probability) or 0,
         "low": _place(low),
         "high": _place(high),

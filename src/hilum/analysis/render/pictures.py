@@ -13,20 +13,21 @@ from numpy.typing import NDArray
 
 from hilum.analysis.heatmaps import heatmap_on_film
 from hilum.analysis.render.words import standing
-from hilum.analysis.report import FindingResult, Report
+from hilum.analysis.report import NOTHING_FOUND, FindingResult, Report
 
 Grey = NDArray[np.uint8]
 
 DISPLAY_SIDE = 1600  # pixels of the page's film and of the overlay: more than a reading column shows
 HEAT_SIDE = 224  # class activation maps are 7 to 32 cells a side, so more holds nothing more
 CLEAR, SOLID = 0.2, 0.65  # heat below the first is not drawn, above the second it hides most of the film
-NOTHING_FOUND = ("Normal", "No Finding")
 
 
 def shown(report: Report) -> list[FindingResult]:
     """The findings whose heat speaks for the film: the positive ones, most above their threshold first; where
-    there is none, the one that comes nearest to its own."""
-    mapped = [f for f in report.findings if f.heatmap is not None and f.name not in NOTHING_FOUND]
+    there is none, the one that comes nearest to its own. An empty heatmap speaks for nothing."""
+    mapped = [
+        f for f in report.findings if f.heatmap is not None and not f.empty and f.name not in NOTHING_FOUND
+    ]
     ranked = sorted(mapped, key=standing, reverse=True)
     return [f for f in ranked if f.positive] or ranked[:1]
 

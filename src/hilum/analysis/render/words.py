@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import math
 
-from hilum.analysis.report import FindingResult, Report
+import numpy as np
+
+from hilum.analysis.report import FindingResult, LungsResult, Report
 
 METHODS = {
     "mc_dropout": "MC dropout",
     "ensemble": "ensemble",
     "mc_dropout+ensemble": "MC dropout and ensemble",
+}
+HEATMAPS = {
+    "cam": "class activation mapping",
+    "grad_cam_plus_plus": "Grad-CAM++",
+    "score_cam": "Score-CAM",
+    "attention": "gradient-weighted attention",
+    "attention_rollout": "attention rollout, one map for all findings",
 }
 VIEWS = {"PA": "PA view", "AP": "AP view", "LATERAL": "lateral view", "OTHER": "other view"}
 SEXES = {"F": "female", "M": "male"}
@@ -41,23 +50,27 @@ def verdict(finding: FindingResult) -> str:
 
 def lung_share(finding: FindingResult) -> str:
     """Where the heat lies, with what that means for this finding; empty where it was not measured."""
+    if finding.empty:
+        return "heatmap empty"
     share = finding.lung_share
     if share is None or not math.isfinite(share):
         return ""
-    text = f"{share * 100:.0f} % in lungs"
+    text = f"{share * 100:.0f} % of heat in lungs"
     if finding.outside_lungs:
         return f"{text}, may lie outside"
-    return f"only {text}" if strays(finding) else text
+    return f"only {text}" if finding.strays else text
 
 
-def strays(finding: FindingResult) -> bool:
-    """Was it called positive on heat that lies mostly outside the lungs, where the finding cannot be?"""
-    return (
-        finding.positive
-        and finding.lung_share is not None
-        and finding.lung_share < 0.5
-        and not finding.outside_lungs
-    )
+def lungs(found: LungsResult) -> str:
+    """Which lungs were found and what they take of the film."""
+    right, left = (100 * np.count_nonzero(side) / side.size for side in (found.right, found.left))
+    by = f"outlined by the bundle '{found.bundle}'"
+    if right and left:
+        return f"Of the film the right lung takes {right:.0f} % and the left {left:.0f} %, {by}."
+    if not (right or left):
+        return f"No lung was found, {by}: there are no shares of heat."
+    side, other, share = ("right", "left", right) if right else ("left", "right", left)
+    return f"Only the {side} lung was found ({by}); it takes {share:.0f} % of the film, the {other} none."
 
 
 def standing(finding: FindingResult) -> float:
