@@ -1,4 +1,4 @@
-"""The probe is scikit-learn's logistic regression; what an attribute tells, and carries, is what pairs counted by hand say."""
+"""The probe is scikit-learn's logistic regression; what an attribute tells and carries is what pairs counted by hand say."""
 
 from __future__ import annotations
 

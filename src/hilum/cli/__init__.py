@@ -8,7 +8,7 @@ import sys
 import typer
 
 from hilum import __version__
-from hilum.cli import analyze, bundle, data, evaluate, models, reproduce, train
+from hilum.cli import analyze, audit, bundle, data, evaluate, models, reproduce, train
 from hilum.errors import HilumError, one_line
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command("analyze")(analyze.analyze)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("audit")(audit.audit)
 app.command("reproduce")(reproduce.reproduce)
 app.add_typer(data.app, name="data")
 app.add_typer(bundle.app, name="bundle")

@@ -233,11 +233,11 @@ def _shown(name: str) -> str:
     return name.replace("_", " ")
 
 
-def grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` axes, at most five a row, each so many inches."""
+def grid(count: int, width: float, height: float, columns: int = 5) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` axes, at most `columns` a row, each so many inches."""
     from matplotlib.figure import Figure
 
-    columns = max(1, min(5, count))
+    columns = max(1, min(columns, count))
     rows = max(1, -(-count // columns))
     figure = Figure(figsize=(columns * width + 0.4, rows * height + 0.4), layout="constrained")
     axes_of = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))

@@ -98,3 +98,29 @@ def plot_films(films: Sequence[tuple[ArrayLike, str]], path: str | Path) -> Path
         axes.spines[:].set_visible(False)
         axes.set_xlabel(text, fontsize=7, loc="left")
     return save(figure, path)
+
+
+def plot_heatmaps(
+    films: Sequence[tuple[ArrayLike, ArrayLike, Mapping[str, ArrayLike]]], path: str | Path
+) -> Path:
+    """Films beside each other's heatmaps, a row a film: (pixels (h, w) in [0, 1], lungs (h, w), heat (h, w) by arm)."""
+    import cv2
+
+    columns = 1 + len(films[0][2])
+    figure, axes_of = grid(columns * len(films), 2.4, 2.6, columns=columns)
+    for row, (pixels, lungs, maps) in enumerate(films):
+        shown: list[tuple[str, ArrayLike | None]] = [("film and lungs", None), *maps.items()]
+        for axes, (title, heat) in zip(axes_of[row * columns :], shown, strict=False):
+            film = np.asarray(pixels)
+            axes.imshow(film, cmap="gray", vmin=0, vmax=1)
+            if heat is not None:
+                size = film.shape[::-1]
+                laid = cv2.resize(np.asarray(heat, np.float32), size, interpolation=cv2.INTER_LINEAR)
+                axes.imshow(laid, cmap="inferno", vmin=0, vmax=1, alpha=0.45)
+            axes.contour(np.asarray(lungs), levels=[0.5], colors=[COLOURS[0]], linewidths=0.8)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.spines[:].set_visible(False)
+            if row == 0:
+                axes.set_title(title, fontsize=8)
+    return save(figure, path)

@@ -29,7 +29,7 @@ from hilum.evaluation.ranking import midranks
 
 FOLDS = 5
 STRENGTH = 0.01
-"""The inverse penalty C of the logistic regression on standardised features: strong, for there are more features than films."""
+"""The inverse penalty C of the regression on standardised features: strong, for there are more features than films."""
 FEWEST = 10  # patients a value must have to be probed for
 
 

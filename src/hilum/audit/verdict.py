@@ -1,0 +1,415 @@
+"""What the figures mean, in words: each statement has a level, the figures behind it, and the rule that gave the level.
+
+The cut-offs are choices, named here and printed with each statement. They say where to look, not whether a model is good: a
+`trap` is a way to be right for the wrong reason that these films offer and the model is seen to be able to take.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hilum.audit.measures import Attribute, Heat, Measures
+from hilum.audit.twins import Twins
+from hilum.bundles.info import Info
+from hilum.evaluation.covers import MACRO, Covered
+from hilum.evaluation.estimate import Estimate, finite
+
+Level = Literal["trap", "watch", "ok", "not measurable"]
+LEVELS: tuple[Level, ...] = ("trap", "watch", "ok", "not measurable")
+
+KEPT_TRAP, KEPT_WATCH = 0.5, 0.2
+"""Of what the model tells above chance, the share that it still tells without the lungs."""
+NEEDED = 0.5
+"""Of what it tells above chance, the share that it must keep when only the lungs are left."""
+BORDER_WATCH, BORDER_TRAP = 0.02, 0.1
+"""How much the macro AUC may fall when the border is covered."""
+TOLD_TRAP, NAMED_TRAP = 0.9, 0.9
+"""AUC of a label by the attribute alone, and of the attribute by the probe."""
+TOLD_WATCH, NAMED_WATCH = 0.6, 0.7
+"""The same, for the lower ends of their intervals."""
+CARRIED_TRAP = 0.05
+"""Of a label's AUC, what goes when only films of one value are compared."""
+LETTERS_TRAP, LETTERS_WATCH = 0.75, 0.6
+"""AUC of a label by the number of letters on the film (or by their absence), lower end of its interval."""
+GAP_WATCH = 0.1
+"""Best less worst subgroup, macro AUC."""
+INSIDE = 0.5
+"""Mean share of heat inside the lungs; below it a finding of the lungs is mostly seen elsewhere."""
+SEPARATED = 5
+"""Films a side from which on a complete separation counts as sure, though it has no interval."""
+
+NOUNS = {"age": "age band", "view": "view", "sex": "sex", "source": "source", "collection": "collection"}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One line of the verdict. `code` is stable, for machines; `figures` are plain values."""
+
+    code: str
+    level: Level
+    title: str
+    words: str
+    rule: str
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return dict(vars(self))
+
+
+def verdict(info: Info, found: Measures, twins: Twins | None) -> tuple[Statement, ...]:
+    """Every statement, in the order of the report's sections."""
+    statements = [
+        *_covers(found),
+        *(_attribute(info, found, name) for name in _all(found)),
+        *_subgroups(found),
+    ]
+    return (*statements, _letters(found), _twins(twins), _heat(found))
+
+
+def headline(statements: tuple[Statement, ...]) -> str:
+    """The count of each level, worst first, with the titles of the traps."""
+    counts = {level: [s for s in statements if s.level == level] for level in LEVELS}
+    said = [f"{len(of)} {level}" for level, of in counts.items() if of]
+    traps = "; ".join(s.title for s in counts["trap"])
+    return f"{', '.join(said)}." + (f" Traps: {traps}." if traps else " No trap was found by these rules.")
+
+
+def surely_above(estimate: Estimate, level: float) -> bool:
+    """The lower end of the interval is above `level`; a complete separation of films enough counts as 1."""
+    if not math.isnan(estimate.low):
+        return estimate.low > level
+    positives = (
+        estimate.n // 2 if estimate.positives is None else estimate.positives
+    )  # a macro AUC has no one number
+    return estimate.value >= 1 > level and min(positives, estimate.n - positives) >= SEPARATED
+
+
+def surely_falls(difference: Estimate) -> bool:
+    """The upper end of the interval is below 0; where nothing varies and films are enough, the value itself."""
+    if not math.isnan(difference.high):
+        return difference.high < 0
+    return difference.value < 0 and difference.n >= 2 * SEPARATED
+
+
+def _covers(found: Measures) -> Iterator[Statement]:
+    whole = _macro(found.inside or found.covers, "none")
+    of = " over findings of the lungs" if found.inside else ""
+    if not surely_above(whole.value, 0.5):
+        why = f"the model's macro AUC{of} on whole films is {whole.value}: there is nothing to lose"
+        for code, title in (
+            ("lungs_covered", "Reads outside the lungs"),
+            ("lungs_alone", "Needs what lies outside the lungs"),
+            ("border_covered", "Reads the border"),
+        ):
+            yield _unmeasured(code, title, why)
+        return
+    yield _lungs_covered(found, whole, of)
+    yield _lungs_alone(found, whole, of)
+    yield _border(found)
+
+
+def _lungs_covered(found: Measures, whole: Covered, of: str) -> Statement:
+    left = _macro(found.inside or found.covers, "lung_box")
+    outline = _macro(found.inside or found.covers, "lungs")
+    known = surely_above(left.value, 0.5)
+    level: Level = (
+        "trap" if known and left.kept >= KEPT_TRAP else "watch" if known and left.kept >= KEPT_WATCH else "ok"
+    )
+    words = (
+        f"With a rectangle over both lungs the macro AUC{of} is {_short(left.value)}, on whole films"
+        f" {_short(whole.value)}:"
+        f" {_percent(left.kept)} of what the model tells above chance is told without the lungs. With"
+        " only the lungs' outline"
+        f" covered, which leaves their shape, it is {_short(outline.value)}."
+    )
+    return Statement(
+        "lungs_covered",
+        level,
+        "Reads outside the lungs",
+        words,
+        f"trap: at least {KEPT_TRAP:.0%} kept under the rectangle and its AUC surely above 0.5; watch:"
+        f" {KEPT_WATCH:.0%}",
+        {"whole": whole.as_dict(), "lung_box": left.as_dict(), "lungs": outline.as_dict()},
+    )
+
+
+def _lungs_alone(found: Measures, whole: Covered, of: str) -> Statement:
+    left = _macro(found.inside or found.covers, "outside_lungs")
+    level: Level = "watch" if left.kept < NEEDED and surely_falls(left.difference) else "ok"
+    words = (
+        f"With all but the lungs covered the macro AUC{of} is {_short(left.value)},"
+        f" {_percent(left.kept)} of what it tells above"
+        f" chance on whole films, {_difference(left)}. Such films are unlike any it learnt from, so a"
+        " loss alone proves little."
+    )
+    return Statement(
+        "lungs_alone",
+        level,
+        "Needs what lies outside the lungs",
+        words,
+        f"watch: less than {NEEDED:.0%} kept, and the difference surely below 0",
+        {"whole": whole.as_dict(), "outside_lungs": left.as_dict()},
+    )
+
+
+def _border(found: Measures) -> Statement:
+    left = _macro(found.covers, "border")
+    drop = -left.difference.value
+    sure = surely_falls(left.difference)
+    level: Level = (
+        "trap" if sure and drop >= BORDER_TRAP else "watch" if sure and drop >= BORDER_WATCH else "ok"
+    )
+    words = f"With the border covered the macro AUC is {_short(left.value)}, {_difference(left)}."
+    return Statement(
+        "border_covered",
+        level,
+        "Reads the border",
+        words,
+        f"watch: a fall of {BORDER_WATCH} or more that is surely one; trap: of {BORDER_TRAP}",
+        {"border": left.as_dict()},
+    )
+
+
+def _all(found: Measures) -> list[str]:
+    return [name for name in NOUNS if name in found.attributes or name in found.not_asked]
+
+
+def _attribute(info: Info, found: Measures, name: str) -> Statement:
+    noun, title = NOUNS[name], f"Could read the {NOUNS[name]}"
+    if name not in found.attributes:
+        why = found.not_asked[name]
+        made = info.provenance.data
+        if name == "source" and len(made) > 1:
+            why += f". The bundle learnt from {', '.join(made)}: films of all of them would show whether it tells them apart"
+        return _unmeasured(name, title, why)
+    it = found.attributes[name]
+    named = it.probe.auc
+    told = _strongest(it.told_all)
+    carried = _strongest(it.carried_all)
+    if not named.defined or told is None:
+        return _unmeasured(name, title, named.note if not named.defined else "no label could be told by it")
+    nameable = surely_above(named, NAMED_WATCH)
+    by_source = it.told_all[told].value >= TOLD_TRAP and named.value >= NAMED_TRAP
+    rests = (
+        carried is not None
+        and it.carried_all[carried].value >= CARRIED_TRAP
+        and it.carried_all[carried].low > 0
+    )
+    hints = surely_above(it.told_all[told], TOLD_WATCH)
+    level: Level = (
+        "trap" if by_source or (rests and nameable) else "watch" if nameable and (hints or rests) else "ok"
+    )
+    words = (
+        f"A linear probe names the {noun} from the embedding with AUC {_short(named)} on held-out"
+        " patients (0.5 is chance)."
+        f" Known alone, it tells {told} best, with AUC {_short(it.told[told])}."
+    )
+    if carried is not None:
+        inside = it.within[carried]
+        words += (
+            f" Of the model's AUC for {carried}, {_short(inside.overall)}, {_signed(inside.carried)}"
+            " goes when only films of one"
+            f" {noun} are compared."
+        )
+    return Statement(
+        name,
+        level,
+        title,
+        words,
+        f"trap: the {noun} alone tells a label with AUC {TOLD_TRAP} and the probe names it with"
+        f" {NAMED_TRAP}, or the probe names"
+        f" it (surely above {NAMED_WATCH}) and {CARRIED_TRAP} or more of a label's AUC surely rests on"
+        " it; watch: the probe names"
+        f" it so and it alone tells a label (surely above {TOLD_WATCH}), or carries one. Intervals hold"
+        " for all labels at once",
+        _figures(it, told, carried),
+    )
+
+
+def _figures(it: Attribute, told: str, carried: str | None) -> dict[str, Any]:
+    figures: dict[str, Any] = {
+        "probe": it.probe.auc.as_dict(),
+        "label": told,
+        "told": it.told_all[told].as_dict(),
+    }
+    if carried is not None:
+        figures |= {"carried_label": carried, "carried": it.carried_all[carried].as_dict()}
+    return figures
+
+
+def _subgroups(found: Measures) -> Iterator[Statement]:
+    title = "Does worse for some"
+    if not found.attributes:
+        yield _unmeasured("subgroups", title, "nothing tells the films apart: there is one subgroup")
+        return
+    gaps = {name: it.gap for name, it in found.attributes.items()} | found.gaps
+    known = {name: gap for name, gap in gaps.items() if gap.gap.defined}
+    if not known:
+        why = "; ".join(f"{name}: {gap.gap.note}" for name, gap in gaps.items())
+        yield _unmeasured("subgroups", title, why)
+        return
+    for name, gap in known.items():
+        sure = gap.gap.value >= GAP_WATCH and gap.gap.low > 0
+        words = (
+            f"By {name}: best {gap.best} {gap.macro[gap.best]:.3f}, worst {gap.worst}"
+            f" {gap.macro[gap.worst]:.3f}; gap"
+            f" {_signed(gap.gap)} in the macro AUC over {_listed(gap.labels)}."
+        )
+        if gap.too_small:
+            words += f" Too small to compare: {', '.join(f'{v} ({n})' for v, n in gap.too_small.items())}."
+        rule = (
+            f"watch: a gap of {GAP_WATCH} or more that is surely above 0, allowing for all pairs of subgroups"
+        )
+        yield Statement(f"subgroups:{name}", "watch" if sure else "ok", title, words, rule, gap.as_dict())
+
+
+def _letters(found: Measures) -> Statement:
+    title = "Letters on the film betray the label"
+    known = [row for row in found.lettered if row.auc_all.defined]
+    if not known:
+        return _unmeasured("letters", title, "no label has positives and negatives among these films")
+    most = max(known, key=lambda row: abs(row.auc_all.value - 0.5))
+    toward = most.auc_all.value >= 0.5
+    sure = most.auc_all if toward else _mirrored(most.auc_all)
+    trap, watch = surely_above(sure, LETTERS_TRAP), surely_above(sure, LETTERS_WATCH)
+    words = (
+        f"Letters or markers were found on {_share(found.letters)} of the films. Their number tells"
+        f" {most.label} best, with AUC"
+        f" {_short(most.auc)}: they stand on {_share(most.positives)} of its positive and"
+        f" {_share(most.negatives)} of its negative"
+        " films. The detector misses some and takes clips for letters; it compares groups."
+    )
+    return Statement(
+        "letters",
+        "trap" if trap else "watch" if watch else "ok",
+        title,
+        words,
+        f"by the number of letters, or their absence, a label's AUC surely above {LETTERS_TRAP}: trap,"
+        f" {LETTERS_WATCH}: watch;"
+        " intervals hold for all labels at once",
+        {"label": most.label, "auc": most.auc_all.as_dict(), "films_with_letters": found.letters.as_dict()},
+    )
+
+
+def _twins(twins: Twins | None) -> Statement:
+    title = "Films stand twice"
+    if twins is None:
+        return _unmeasured("duplicates", title, "not asked for")
+    new = [pair for pair in twins.new if pair["crosses"]]
+    leaks = (
+        twins.across_split
+        + twins.with_training
+        + sum(bool({"split", "training"} & set(pair["crosses"])) for pair in new)
+    )
+    other = twins.across_patients + twins.across_labels + len(new)
+    level: Level = "trap" if leaks else "watch" if other else "ok"
+    words = (
+        f"Of {twins.films:,} films compared, {twins.examined} groups of one picture hold an examined"
+        f" film: {twins.across_split} lie"
+        f" across parts of the split, {twins.across_patients} across patients, {twins.across_labels}"
+        " across labels,"
+        f" {twins.with_training} beside a film of a patient that the bundle learnt from. The embedding"
+        f" proposed {twins.alike:,} more"
+        f" or less alike pairs among {twins.compared:,} films; {twins.confirmed} show one picture,"
+        f" {len(twins.new)} of them new."
+    )
+    return Statement(
+        "duplicates",
+        level,
+        title,
+        words,
+        "trap: one picture across parts of the split, or beside training; watch: across patients or labels",
+        twins.as_dict(),
+    )
+
+
+def _heat(found: Measures) -> Statement:
+    title = "Heat lies outside the lungs"
+    rows = [row for row in found.heat if row.inside.defined and not row.outside_by_nature]
+    if not rows:
+        return _unmeasured("heat", title, "no finding of the lungs has a positive film with a heatmap")
+    astray = [row for row in rows if _astray(row)]
+    least = min(rows, key=lambda row: row.inside.value)
+    words = (
+        f"Of positive films the least heat inside the lungs has {least.label}: {_short(least.inside)};"
+        " a map of one heat all over"
+        f" would have {least.even:.3f}."
+    )
+    if astray:
+        words += (
+            f" Surely below {100 * INSIDE:.0f} %, or below the even map:"
+            f" {_listed([row.label for row in astray])}."
+        )
+    nature = [row.label for row in found.heat if row.outside_by_nature]
+    if nature:
+        words += f" Not judged, for they may lie outside by nature: {_listed(nature)}."
+    return Statement(
+        "heat",
+        "watch" if astray else "ok",
+        title,
+        words,
+        f"watch: a finding of the lungs whose share is surely below {INSIDE}, or below that of an even map",
+        {row.label: {"inside": row.inside.as_dict(), "even": finite(row.even)} for row in rows},
+    )
+
+
+def _astray(row: Heat) -> bool:
+    return row.inside.high < max(INSIDE, row.even)
+
+
+def _macro(table: tuple[Covered, ...], cover: str) -> Covered:
+    return next(c for c in table if c.cover == cover and c.quantity == MACRO)
+
+
+def _strongest(estimates: dict[str, Estimate]) -> str | None:
+    """The label with the highest lower end; a complete separation first; where none has an interval the highest value."""
+    known = {name: e for name, e in estimates.items() if e.defined}
+    if not known:
+        return None
+    return max(known, key=lambda name: (_floor(known[name]), known[name].value))
+
+
+def _floor(estimate: Estimate) -> float:
+    if math.isnan(estimate.low):
+        return 1.0 if surely_above(estimate, 0.999) else -1.0
+    return estimate.low
+
+
+def _mirrored(e: Estimate) -> Estimate:
+    return Estimate(1 - e.value, 1 - e.high, 1 - e.low, e.n, e.positives, e.method, e.note)
+
+
+def _unmeasured(code: str, title: str, why: str) -> Statement:
+    return Statement(code, "not measurable", title, f"Not measurable: {why.rstrip('.')}.", "")
+
+
+def _short(e: Estimate) -> str:
+    if not e.defined:
+        return "undefined"
+    return f"{e.value:.3f}" + ("" if math.isnan(e.low) else f" ({e.low:.3f}–{e.high:.3f})")
+
+
+def _share(e: Estimate) -> str:
+    return "no film" if not e.defined else f"{100 * e.value:.0f} % ({100 * e.low:.0f}–{100 * e.high:.0f})"
+
+
+def _difference(c: Covered) -> str:
+    return f"difference {_signed(c.difference)}"
+
+
+def _signed(e: Estimate) -> str:
+    return f"{e.value:+.3f}" + ("" if math.isnan(e.low) else f" ({e.low:+.3f} to {e.high:+.3f})")
+
+
+def _percent(share: float) -> str:
+    return "an unknown part" if math.isnan(share) else f"{100 * max(share, 0.0):.0f} %"
+
+
+def _listed(names: tuple[str, ...] | list[str]) -> str:
+    if len(names) <= 4:
+        return ", ".join(names)
+    return f"{', '.join(names[:3])} and {len(names) - 3} more"
