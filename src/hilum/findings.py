@@ -71,8 +71,7 @@ class Finding:
     code_scheme, code, code_meaning: `SCT` or `RADLEX` with the code and its meaning there; None where no
     concept fits.
     aliases: source name to the spellings that this source uses; `""` holds spellings that mean it anywhere.
-    outside_lungs: the finding lies at least partly outside the lung fields (heart, great vessels, diaphragm,
-    pleural
+    outside_lungs: the finding lies at least partly outside the lungs (heart, great vessels, diaphragm, pleural
         space), so that evidence outside a lung mask is no sign of a shortcut.
     """
 
@@ -108,7 +107,7 @@ _FINDINGS: tuple[Finding, ...] = (
     _sct("Mass", "309529002", "Lung mass", anywhere=("Lung Mass",)),
     Finding("Nodule", "RADLEX", "RID50149", "pulmonary nodule", MappingProxyType({"": ("Lung Nodule",)})),
     _sct("Pneumonia", "233604007", "Pneumonia"),
-    _sct("Pneumothorax", "36118008", "Pneumothorax"),
+    _sct("Pneumothorax", "36118008", "Pneumothorax", outside_lungs=True),
     _sct("Consolidation", "95436008", "Lung consolidation"),
     _sct("Edema", "19242006", "Pulmonary edema", anywhere=("Oedema", "Pulmonary Edema", "Lung Edema")),
     _sct("Emphysema", "87433001", "Pulmonary emphysema", anywhere=("Pulmonary Emphysema",)),

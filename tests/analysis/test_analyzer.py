@@ -94,7 +94,7 @@ def test_heat_that_lies_outside_the_lungs_is_told_in_words(film):
     assert all(f.positive for f in report.findings)
     assert max(shares.values()) < LOW_LUNG_SHARE
     (notice,) = [w for w in report.warnings if w.code == "heat_outside_lungs"]
-    assert f"only {100 * shares['Mass']:.0f} % of that of Mass lies inside the lungs" in notice.text
+    assert f"lies inside the lungs (Mass {100 * shares['Mass']:.0f} %; bundle 'bright')" in notice.text
     assert "Cardiomegaly" not in notice.text  # lies outside by nature
     without = Analyzer([bundle], with_heatmaps=False).analyze(film)
     assert "heat_outside_lungs" not in codes(without)

@@ -241,11 +241,11 @@ def _straying(findings: Sequence[FindingResult]) -> Iterable[Notice]:
     """That heat of positive findings of one bundle lies outside the lungs, where they cannot be."""
     strays = [f for f in findings if f.strays]
     if strays:
-        shares = " and ".join(f"{100 * (f.lung_share or 0):.0f} % of that of {f.name}" for f in strays)
+        shares = ", ".join(f"{f.name} {100 * (f.lung_share or 0):.0f} %" for f in strays)
         yield Notice(
             "heat_outside_lungs",
-            f"Of the heatmaps of the bundle '{strays[0].bundle}' only {shares} lies inside the lungs: what the model saw may"
-            " lie outside them.",
+            f"Only a small part of the heatmap lies inside the lungs ({shares}; bundle '{strays[0].bundle}'): what the model"
+            " saw may lie outside them.",
         )
 
 
