@@ -52,7 +52,7 @@ def reader(kind: type[Bright], name: str = "reader", group: str | None = None) -
     return Bundle(info, kind(len(labels)))
 
 
-def films(folder: Path, patients: int = 30, marked: bool = False, **columns: object) -> Manifest:
+def films(folder: Path, patients: int = 24, marked: bool = False, **columns: object) -> Manifest:
     """Two films a patient, one of them with lesions in the lungs; `marked`: a letter stands on exactly those.
 
     `columns`: a value for all films, or one a film.

@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from hilum.audit.measures import Attribute, Heat, Measures
 from hilum.audit.twins import Twins
+from hilum.audit.words import difference, listed, percent, share, short, signed
 from hilum.bundles.info import Info
-from hilum.evaluation.covers import MACRO, Covered
+from hilum.evaluation.covers import ACCURACY, MACRO, Covered
 from hilum.evaluation.estimate import Estimate, finite
 
 Level = Literal["trap", "watch", "ok", "not measurable"]
@@ -61,13 +62,14 @@ class Statement:
 
 
 def verdict(info: Info, found: Measures, twins: Twins | None) -> tuple[Statement, ...]:
-    """Every statement, in the order of the report's sections."""
+    """Every statement, worst level first, within a level in the order of the report's sections."""
     statements = [
         *_covers(found),
         *(_attribute(info, found, name) for name in _all(found)),
         *_subgroups(found),
     ]
-    return (*statements, _letters(found), _twins(twins), _heat(found))
+    statements += [_letters(found), _twins(twins), _heat(found)]
+    return tuple(sorted(statements, key=lambda s: LEVELS.index(s.level)))
 
 
 def headline(statements: tuple[Statement, ...]) -> str:
@@ -88,11 +90,11 @@ def surely_above(estimate: Estimate, level: float) -> bool:
     return estimate.value >= 1 > level and min(positives, estimate.n - positives) >= SEPARATED
 
 
-def surely_falls(difference: Estimate) -> bool:
+def surely_falls(change: Estimate) -> bool:
     """The upper end of the interval is below 0; where nothing varies and films are enough, the value itself."""
-    if not math.isnan(difference.high):
-        return difference.high < 0
-    return difference.value < 0 and difference.n >= 2 * SEPARATED
+    if not math.isnan(change.high):
+        return change.high < 0
+    return change.value < 0 and change.n >= 2 * SEPARATED
 
 
 def _covers(found: Measures) -> Iterator[Statement]:
@@ -120,19 +122,19 @@ def _lungs_covered(found: Measures, whole: Covered, of: str) -> Statement:
         "trap" if known and left.kept >= KEPT_TRAP else "watch" if known and left.kept >= KEPT_WATCH else "ok"
     )
     words = (
-        f"With a rectangle over both lungs the macro AUC{of} is {_short(left.value)}, on whole films"
-        f" {_short(whole.value)}:"
-        f" {_percent(left.kept)} of what the model tells above chance is told without the lungs. With"
+        f"With a rectangle over both lungs the macro AUC{of} is {short(left.value)}, on whole films"
+        f" {short(whole.value)}:"
+        f" {percent(left.kept)} of what the model tells above chance is told without the lungs. With"
         " only the lungs' outline"
-        f" covered, which leaves their shape, it is {_short(outline.value)}."
+        f" covered, which leaves their shape, it is {short(outline.value)}.{_calls(found, 'lung_box')}"
     )
     return Statement(
         "lungs_covered",
         level,
         "Reads outside the lungs",
         words,
-        f"trap: at least {KEPT_TRAP:.0%} kept under the rectangle and its AUC surely above 0.5; watch:"
-        f" {KEPT_WATCH:.0%}",
+        f"trap: at least {100 * KEPT_TRAP:.0f} % kept under the rectangle and its AUC surely above 0.5; watch:"
+        f" {100 * KEPT_WATCH:.0f} %",
         {"whole": whole.as_dict(), "lung_box": left.as_dict(), "lungs": outline.as_dict()},
     )
 
@@ -141,9 +143,9 @@ def _lungs_alone(found: Measures, whole: Covered, of: str) -> Statement:
     left = _macro(found.inside or found.covers, "outside_lungs")
     level: Level = "watch" if left.kept < NEEDED and surely_falls(left.difference) else "ok"
     words = (
-        f"With all but the lungs covered the macro AUC{of} is {_short(left.value)},"
-        f" {_percent(left.kept)} of what it tells above"
-        f" chance on whole films, {_difference(left)}. Such films are unlike any it learnt from, so a"
+        f"With all but the lungs covered the macro AUC{of} is {short(left.value)},"
+        f" {percent(left.kept)} of what it tells above"
+        f" chance on whole films, {difference(left)}. Such films are unlike any it learnt from, so a"
         " loss alone proves little."
     )
     return Statement(
@@ -151,7 +153,7 @@ def _lungs_alone(found: Measures, whole: Covered, of: str) -> Statement:
         level,
         "Needs what lies outside the lungs",
         words,
-        f"watch: less than {NEEDED:.0%} kept, and the difference surely below 0",
+        f"watch: less than {100 * NEEDED:.0f} % kept, and the difference surely below 0",
         {"whole": whole.as_dict(), "outside_lungs": left.as_dict()},
     )
 
@@ -163,7 +165,7 @@ def _border(found: Measures) -> Statement:
     level: Level = (
         "trap" if sure and drop >= BORDER_TRAP else "watch" if sure and drop >= BORDER_WATCH else "ok"
     )
-    words = f"With the border covered the macro AUC is {_short(left.value)}, {_difference(left)}."
+    words = f"With the border covered the macro AUC is {short(left.value)}, {difference(left)}.{_calls(found, 'border')}"
     return Statement(
         "border_covered",
         level,
@@ -204,14 +206,14 @@ def _attribute(info: Info, found: Measures, name: str) -> Statement:
         "trap" if by_source or (rests and nameable) else "watch" if nameable and (hints or rests) else "ok"
     )
     words = (
-        f"A linear probe names the {noun} from the embedding with AUC {_short(named)} on held-out"
+        f"A linear probe names the {noun} from the embedding with AUC {short(named)} on held-out"
         " patients (0.5 is chance)."
-        f" Known alone, it tells {told} best, with AUC {_short(it.told[told])}."
+        f" Known alone, it tells {told} best, with AUC {short(it.told[told])}."
     )
     if carried is not None:
         inside = it.within[carried]
         words += (
-            f" Of the model's AUC for {carried}, {_short(inside.overall)}, {_signed(inside.carried)}"
+            f" Of the model's AUC for {carried}, {short(inside.overall)}, {signed(inside.carried)}"
             " goes when only films of one"
             f" {noun} are compared."
         )
@@ -255,16 +257,16 @@ def _subgroups(found: Measures) -> Iterator[Statement]:
     for name, gap in known.items():
         sure = gap.gap.value >= GAP_WATCH and gap.gap.low > 0
         words = (
-            f"By {name}: best {gap.best} {gap.macro[gap.best]:.3f}, worst {gap.worst}"
-            f" {gap.macro[gap.worst]:.3f}; gap"
-            f" {_signed(gap.gap)} in the macro AUC over {_listed(gap.labels)}."
+            f"Macro AUC over {listed(gap.labels)}: best {gap.best} {gap.macro[gap.best]:.3f}, worst {gap.worst}"
+            f" {gap.macro[gap.worst]:.3f}; gap {signed(gap.gap)}."
         )
         if gap.too_small:
             words += f" Too small to compare: {', '.join(f'{v} ({n})' for v, n in gap.too_small.items())}."
         rule = (
             f"watch: a gap of {GAP_WATCH} or more that is surely above 0, allowing for all pairs of subgroups"
         )
-        yield Statement(f"subgroups:{name}", "watch" if sure else "ok", title, words, rule, gap.as_dict())
+        level: Level = "watch" if sure else "ok"
+        yield Statement(f"subgroups:{name}", level, f"Does worse by {name}", words, rule, gap.as_dict())
 
 
 def _letters(found: Measures) -> Statement:
@@ -277,10 +279,10 @@ def _letters(found: Measures) -> Statement:
     sure = most.auc_all if toward else _mirrored(most.auc_all)
     trap, watch = surely_above(sure, LETTERS_TRAP), surely_above(sure, LETTERS_WATCH)
     words = (
-        f"Letters or markers were found on {_share(found.letters)} of the films. Their number tells"
+        f"Letters or markers were found on {share(found.letters)} of the films. Their number tells"
         f" {most.label} best, with AUC"
-        f" {_short(most.auc)}: they stand on {_share(most.positives)} of its positive and"
-        f" {_share(most.negatives)} of its negative"
+        f" {short(most.auc)}: they stand on {share(most.positives)} of its positive and"
+        f" {share(most.negatives)} of its negative"
         " films. The detector misses some and takes clips for letters; it compares groups."
     )
     return Statement(
@@ -308,14 +310,11 @@ def _twins(twins: Twins | None) -> Statement:
     other = twins.across_patients + twins.across_labels + len(new)
     level: Level = "trap" if leaks else "watch" if other else "ok"
     words = (
-        f"Of {twins.films:,} films compared, {twins.examined} groups of one picture hold an examined"
-        f" film: {twins.across_split} lie"
-        f" across parts of the split, {twins.across_patients} across patients, {twins.across_labels}"
-        " across labels,"
-        f" {twins.with_training} beside a film of a patient that the bundle learnt from. The embedding"
-        f" proposed {twins.alike:,} more"
-        f" or less alike pairs among {twins.compared:,} films; {twins.confirmed} show one picture,"
-        f" {len(twins.new)} of them new."
+        f"{twins.films:,} films were compared. Groups of one picture with an examined film: {twins.examined}; across"
+        f" parts of the split: {twins.across_split}; across patients: {twins.across_patients}; across labels:"
+        f" {twins.across_labels}; with a film of a patient that the bundle learnt from: {twins.with_training}. Among"
+        f" {twins.compared:,} films the embedding proposed {twins.alike:,} pairs that look alike: of one picture"
+        f" {twins.confirmed}, of them new {len(twins.new)}."
     )
     return Statement(
         "duplicates",
@@ -335,18 +334,21 @@ def _heat(found: Measures) -> Statement:
     astray = [row for row in rows if _astray(row)]
     least = min(rows, key=lambda row: row.inside.value)
     words = (
-        f"Of positive films the least heat inside the lungs has {least.label}: {_short(least.inside)};"
+        f"Of positive films the least heat inside the lungs has {least.label}: {short(least.inside)};"
         " a map of one heat all over"
         f" would have {least.even:.3f}."
     )
     if astray:
         words += (
             f" Surely below {100 * INSIDE:.0f} %, or below the even map:"
-            f" {_listed([row.label for row in astray])}."
+            f" {listed([row.label for row in astray])}."
         )
+    cold = [row.label for row in found.heat if not row.inside.defined and not row.outside_by_nature]
+    if cold:
+        words += f" Not measured, for no positive film has heat: {listed(cold)}."
     nature = [row.label for row in found.heat if row.outside_by_nature]
     if nature:
-        words += f" Not judged, for they may lie outside by nature: {_listed(nature)}."
+        words += f" Not judged, for they may lie outside by nature: {listed(nature)}."
     return Statement(
         "heat",
         "watch" if astray else "ok",
@@ -359,6 +361,14 @@ def _heat(found: Measures) -> Statement:
 
 def _astray(row: Heat) -> bool:
     return row.inside.high < max(INSIDE, row.even)
+
+
+def _calls(found: Measures, cover: str) -> str:
+    """What becomes of the accuracy, where classes exclude each other: calls can shift while the ranking holds."""
+    at = {c.cover: c for c in found.covers if c.quantity == ACCURACY}
+    if cover not in at:
+        return ""
+    return f" The accuracy goes from {short(at['none'].value)} to {short(at[cover].value)}."
 
 
 def _macro(table: tuple[Covered, ...], cover: str) -> Covered:
@@ -385,31 +395,3 @@ def _mirrored(e: Estimate) -> Estimate:
 
 def _unmeasured(code: str, title: str, why: str) -> Statement:
     return Statement(code, "not measurable", title, f"Not measurable: {why.rstrip('.')}.", "")
-
-
-def _short(e: Estimate) -> str:
-    if not e.defined:
-        return "undefined"
-    return f"{e.value:.3f}" + ("" if math.isnan(e.low) else f" ({e.low:.3f}–{e.high:.3f})")
-
-
-def _share(e: Estimate) -> str:
-    return "no film" if not e.defined else f"{100 * e.value:.0f} % ({100 * e.low:.0f}–{100 * e.high:.0f})"
-
-
-def _difference(c: Covered) -> str:
-    return f"difference {_signed(c.difference)}"
-
-
-def _signed(e: Estimate) -> str:
-    return f"{e.value:+.3f}" + ("" if math.isnan(e.low) else f" ({e.low:+.3f} to {e.high:+.3f})")
-
-
-def _percent(share: float) -> str:
-    return "an unknown part" if math.isnan(share) else f"{100 * max(share, 0.0):.0f} %"
-
-
-def _listed(names: tuple[str, ...] | list[str]) -> str:
-    if len(names) <= 4:
-        return ", ".join(names)
-    return f"{', '.join(names[:3])} and {len(names) - 3} more"
