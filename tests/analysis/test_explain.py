@@ -12,8 +12,10 @@ import torch
 from hilum.analysis.analyzer import Analyzer
 from hilum.analysis.explain import CLOSED_FORM, METHODS, explain
 from hilum.analysis.heatmaps import heatmaps
+from hilum.analysis.render import report_schema, words
 from hilum.bundles import Bundle
 from hilum.bundles.info import Architecture
+from hilum.cli.analyze import HEATMAPS
 from hilum.errors import HilumError
 from hilum.images.preparation import Preparation
 from hilum.images.radiograph import Radiograph
@@ -83,6 +85,12 @@ def test_a_report_has_the_maps_of_the_method_asked_for(film, method, monkeypatch
         np.testing.assert_allclose(finding.heatmap, wanted, atol=1e-5)
     without = Analyzer([bundle], samples=0, with_heatmaps=False).analyze(film)
     assert without.heatmap_method is None
+
+
+def test_the_command_the_schema_and_the_page_know_every_method():
+    assert HEATMAPS == METHODS
+    assert report_schema()["properties"]["heatmap_method"]["enum"] == [*METHODS, None]
+    assert tuple(words.HEATMAPS) == METHODS
 
 
 def test_a_method_is_refused_before_any_film_where_it_does_not_fit(film):

@@ -41,6 +41,7 @@ def test_help_shows_an_example_and_needs_no_torch():
         ["x", "-o", "o", "--format", "pdf"],
         ["x", "-o", "o", "-j", "0"],
         ["x", "-o", "o", "--format", ","],
+        ["x", "-o", "o", "--heatmap-method", "lime"],
     ],
 )
 def test_wrong_usage_ends_with_2(arguments, tmp_path, monkeypatch):

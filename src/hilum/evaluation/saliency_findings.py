@@ -46,7 +46,7 @@ def by_finding(
     found = {}
     for name in dict.fromkeys(findings):
         rows = np.flatnonzero(names == name)
-        estimate = summarise([scores[i] for i in rows], None if people is None else people[rows])
+        estimate = summarise([scores[i] for i in rows.tolist()], None if people is None else people[rows])
         known = VOCABULARY.get(name)
         if known is not None and known.outside_lungs:
             estimate = replace(estimate, note="; ".join(n for n in (estimate.note, BY_NATURE) if n))
