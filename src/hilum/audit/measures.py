@@ -108,6 +108,7 @@ def measure(bundle: Bundle, seen: Examination, seed: int = 0) -> Measures:
         covers = (*covered_accuracy(classes, seen.probabilities, patients), *covers)
     asked, not_asked = attributes(seen.films)
     scores = seen.probabilities[NONE]
+    columns = {name: np.array(values, object) for name, values in asked.items()}
     return Measures(
         patients=len(set(patients.tolist())),
         covers=covers,
@@ -116,7 +117,7 @@ def measure(bundle: Bundle, seen: Examination, seed: int = 0) -> Measures:
             name: _attribute(name, values, truth, seen, patients, seed) for name, values in asked.items()
         },
         not_asked=not_asked,
-        subgroups=subgroup_table(truth, scores, asked, None, patients, seen.labels),
+        subgroups=subgroup_table(truth, scores, columns, None, patients, seen.labels),
         gaps={
             f"{one} & {other}": gap(truth, scores, _both(asked[one], asked[other]), patients, seen.labels)
             for one, other in combinations(asked, 2)
@@ -193,8 +194,8 @@ def _lettered(
     rows = []
     for at, label in enumerate(seen.labels):
         sides = [truth[:, at] == side for side in (1, 0)]
-        shares = [proportion(seen.letters[side] > 0, patients[side]) for side in sides]
-        rows.append(Lettered(label, *shares, plain[at], wide[at]))
+        ill, well = (proportion(seen.letters[side] > 0, patients[side]) for side in sides)
+        rows.append(Lettered(label, ill, well, plain[at], wide[at]))
     return tuple(rows)
 
 

@@ -75,7 +75,7 @@ def gap(
     columns = np.hstack([np.where((named == value)[:, None], labels, NAN) for value in large])
     ranked = delong.delong(columns, np.tile(score, len(large)), cluster)
     sure = ~np.isnan(np.diag(ranked.covariance)).reshape(len(large), -1)
-    shared = sure.all(0)
+    shared = np.asarray(sure.all(0))
     if not shared.any():
         note = "no label has two positive and two negative patients in every subgroup"
         return Gap(Estimate.undefined(note, n), "", "", {}, (), small)

@@ -74,7 +74,7 @@ def _small(film: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
 def _chest(lungs: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """The lungs, `AROUND` them and, row by row, what lies between them."""
     small = cv2.resize(lungs.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)
-    small = cv2.dilate(small, np.ones((2 * AROUND + 1, 2 * AROUND + 1), np.uint8)) > 0
-    from_left = np.maximum.accumulate(small, axis=1)
-    from_right = np.maximum.accumulate(small[:, ::-1], axis=1)[:, ::-1]
+    grown = cv2.dilate(small, np.ones((2 * AROUND + 1, 2 * AROUND + 1), np.uint8))
+    from_left = np.maximum.accumulate(grown > 0, axis=1)
+    from_right = np.maximum.accumulate(grown[:, ::-1] > 0, axis=1)[:, ::-1]
     return np.asarray(from_left & from_right)
