@@ -19,12 +19,9 @@ from hilum.models import Classifier
 CLOSED_FORM: tuple[str, ...] = get_args(closed_form.Method)  # from the one pass that gives the probabilities
 NEEDS_FEATURES = (*CLOSED_FORM, "score_cam")
 METHODS = (*NEEDS_FEATURES, "attention", "attention_rollout")
-CHANNELS = 128  # passes of the network that Score-CAM takes, at most
 
 
-def explain(
-    bundle: Bundle, film: Radiograph, method: str = "cam", channels: int | None = CHANNELS
-) -> list[Map]:
+def explain(bundle: Bundle, film: Radiograph, method: str = "cam", channels: int | None = None) -> list[Map]:
     """A heatmap for each label of a classification bundle, in the labels' order.
 
     Each is float32, 0 to 1, on the film's extent at a few hundred pixels, whatever crop or resize the bundle's preparation
@@ -38,7 +35,8 @@ def explain(
         `score_cam`: how the model does on what each feature lights up (Wang 2020); a pass a feature.
         `attention`: gradient-weighted attention (Chefer 2021), for transformers; one pass, and one back a label.
         `attention_rollout`: attention alone (Abnar and Zuidema 2020), for transformers; the same map for every label.
-    channels: at most so many features for `score_cam`, those that vary most over the map; None takes all.
+    channels: at most so many features for `score_cam`, those that vary most over the map, which is quicker and another map;
+        None takes all.
 
     Attention is that of the torch model, whatever runtime the bundle was loaded for. Raises HilumError for an unknown
     method, one that does not work for this model, or a map with values that are not finite.
@@ -56,7 +54,7 @@ def explained(
     images: Tensor,
     method: str,
     seen: tuple[Tensor, Tensor] | None,
-    channels: int | None = CHANNELS,
+    channels: int | None = None,
 ) -> list[Map]:
     """`explain` of a film that is already prepared, (1, channels, h, w), by a method that was checked.
 
