@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import sklearn.metrics as sklearn
 import torch
@@ -14,10 +15,10 @@ from safetensors.torch import load_file
 
 from hilum.evaluation.thresholds import target_sensitivity
 from hilum.learning.run import build_model
-from hilum.studies import cost, rates
+from hilum.studies import cost, looks, looks_tables, rates
 from hilum.studies.jobs import Request
 from hilum.studies.reproduce import reproduce
-from hilum.studies.results import Predictions, collect, read
+from hilum.studies.results import Predictions, collect, listed_films, read
 from hilum.studies.study import Study
 from tests.learning.conftest import content
 
@@ -57,6 +58,7 @@ def study(films: Path) -> Study:
             "paper": "Nobody, Nowhere, 2020",
             "metric": "accuracy",
             "positive": "ill",
+            "looks": {"films": 12},
             "recipe": recipe,
             "test": "split = 'test'",
             "variants": {"published": variant},
@@ -172,3 +174,104 @@ def test_what_was_learnt_before_is_measured_on_films_held_out(carried_out: tuple
     assert films["patient"].size > 2
     by_patient = [films["dice"][films["patient"] == p].mean() for p in set(films["patient"])]
     assert rows[0]["dice"]["value"] == pytest.approx(np.mean(by_patient))
+
+
+def seen_by(request: Request) -> pl.DataFrame:
+    return pl.read_parquet(request.place / looks.KEPT)
+
+
+def test_every_run_is_asked_where_it_looks_on_the_same_films(carried_out: tuple[Request, dict[str, Any]]):
+    request, _ = carried_out
+    seen = seen_by(request)
+    films = seen.group_by("arm", "fold").agg(pl.col("film").sort())
+    assert films.height == 4
+    assert len(set(map(tuple, films["film"]))) == 1
+    listed = set(mean_of(request, "plain").films)
+    assert set(seen["film"]) <= listed
+    one = seen.filter(arm="after", fold=1).sort("film")
+    scored = read(request.place / "runs/after/1/list/predictions.parquet")
+    by_film = dict(zip(scored.films, scored.probability[:, scored.labels.index("ill")], strict=True))
+    np.testing.assert_allclose(one["p:none"], [by_film[film] for film in one["film"]], atol=1e-5)
+    assert one["truth"].to_list() == [int(film.split("-")[1][:2]) % 2 == 1 for film in one["film"]]
+
+
+def patients_mean(films: pl.DataFrame) -> float:
+    """The mean over patients of their films' heat, each film the mean over its runs; null left out."""
+    by_film = films.group_by("film").agg(pl.col("patient").first(), pl.col("energy").mean())
+    by_patient = by_film.drop_nulls("energy").group_by("patient").agg(pl.col("energy").mean())
+    return float(by_patient["energy"].mean())  # type: ignore[arg-type]
+
+
+def test_a_run_without_any_heat_is_said_and_not_compared(carried_out: tuple[Request, dict[str, Any]]):
+    request, _ = carried_out
+    variant = request.study.variant("published")
+    energy = pl.when(pl.col("arm") == "plain", pl.col("fold") == 1).then(float("nan")).otherwise(0.5)
+    found = looks_tables.verdicts(request.study, variant, seen_by(request).with_columns(energy=energy))
+    assert found is not None
+    assert "Not compared" in found.notes[1]
+    assert "share of heat" in found.notes[1]
+    assert not any(v.quantity.startswith("share of heat") for v in found.verdicts)
+    energy = 0.5 + 0.1 * pl.col("fold") * (pl.col("arm") == "after")
+    found = looks_tables.verdicts(request.study, variant, seen_by(request).with_columns(energy=energy))
+    assert found is not None
+    assert found.verdicts[0].difference.value == pytest.approx(0.15)
+
+
+def test_heat_and_covers_are_those_of_the_runs(carried_out: tuple[Request, dict[str, Any]]):
+    request, found = carried_out
+    seen = seen_by(request)
+    rows = {
+        r["arm"]: r
+        for r in next(t["rows"] for t in found["tables"] if t["title"].startswith("Where the heat"))
+    }
+    expected = patients_mean(seen.filter("truth", arm="after").with_columns(pl.col("energy").fill_nan(None)))
+    assert rows["After lungs"]["heat in the lungs"]["value"] == pytest.approx(expected)
+    known = seen.filter("truth").with_columns(pl.col("energy").fill_nan(None))
+    one, other = (
+        known.filter(arm=arm).group_by("film").agg(pl.col("energy").mean()).sort("film")["energy"]
+        for arm in ("after", "plain")
+    )
+    assert rows["Plain"]["reference less this arm"]["n"] == (one - other).is_not_null().sum()
+    rows = next(t["rows"] for t in found["tables"] if t["title"].startswith("With parts"))
+    films = seen.filter(arm="plain").group_by("film").agg(pl.col("truth").first(), pl.col("^p:.*$").mean())
+    row = next(r for r in rows if (r["arm"], r["covered"]) == ("Plain", "the lungs"))
+    areas = [sklearn.roc_auc_score(films["truth"], films[f"p:{cover}"]) for cover in ("lungs", "none")]
+    assert row["AUC"]["value"] == pytest.approx(areas[0])
+    assert row["AUC changes by"]["value"] == pytest.approx(areas[0] - areas[1])
+    right = ((films["p:lungs"] > 0.5) == films["truth"]).mean()
+    assert row["accuracy"]["value"] == pytest.approx(right)
+    asked = next(c for c in found["comparisons"] if c["title"] == "Does it look at lungs?")
+    lost = [v for v in asked["verdicts"] if v["quantity"].startswith("AUC lost with the lungs")]
+    losses = {
+        arm: [
+            np.subtract(
+                *(sklearn.roc_auc_score(run["truth"], run[f"p:{cover}"]) for cover in ("none", "lungs"))
+            )
+            for run in (seen.filter(arm=arm, fold=fold) for fold in (1, 2))
+        ]
+        for arm in ("plain", "after")
+    }
+    assert lost[0]["difference"]["value"] == pytest.approx(
+        np.mean(losses["after"]) - np.mean(losses["plain"])
+    )
+    assert "figures/heatmaps.png" in found["figures"]
+
+
+def test_what_was_seen_is_not_looked_for_twice(
+    carried_out: tuple[Request, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+):
+    request, _ = carried_out
+    jobs = [job for job in request.jobs() if job.arm == "plain"]
+    results = [collect(arm, [j for j in request.jobs() if j.arm == arm]) for arm in ("plain", "after")]
+    films = listed_films(request.study, jobs[0])
+    assert films is not None
+    monkeypatch.setattr(looks, "examine", None)
+    assert looks.look(request.study, results, films, request.place).equals(seen_by(request))
+    with pytest.raises(TypeError):
+        looks.look(request.study, results[:1], films, request.place)
+
+
+@pytest.mark.parametrize("changes", [{"positive": None}, {"metric": "macro_auc"}, {"test": None}])
+def test_looks_want_a_class_and_films_that_no_run_has_seen(films: Path, changes: dict[str, Any]):
+    with pytest.raises(ValueError, match="looks"):
+        Study.model_validate(study(films).model_dump() | changes)

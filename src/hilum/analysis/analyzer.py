@@ -170,6 +170,7 @@ def prepared(bundle: Bundle, film: Radiograph) -> Tensor:
     return bundle.prepare(film).to(memory_format=torch.channels_last)
 
 
+@torch.inference_mode()
 def segment_lungs(bundle: Bundle, film: Radiograph) -> LungsResult:
     """The lungs of a film by a segmentation bundle, whose labels (one, or a left and a right lung) are joined."""
     logits = bundle(prepared(bundle, film))

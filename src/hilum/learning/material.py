@@ -73,10 +73,10 @@ def manifest_of(data: Data) -> Manifest:
         manifest = Manifest.load(expand(data.manifest))
     else:
         manifest = concat([_load(given, root) for given in data.sources])
-    return _sampled(where(manifest, data.keep, "keep"), data.fraction)
+    return sampled(where(manifest, data.keep, "keep"), data.fraction)
 
 
-def _sampled(manifest: Manifest, fraction: float) -> Manifest:
+def sampled(manifest: Manifest, fraction: float) -> Manifest:
     """The films of a share of the patients, the same ones whatever else the manifest holds."""
     if fraction == 1:
         return manifest

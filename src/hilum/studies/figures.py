@@ -9,10 +9,13 @@ import cv2
 import numpy as np
 import polars as pl
 
+from hilum.analysis.analyzer import segment_lungs
+from hilum.analysis.explain import explain
+from hilum.bundles import load
 from hilum.datasets.manifest import Manifest
 from hilum.evaluation import plots
 from hilum.evaluation.confusion import confusion_matrix
-from hilum.evaluation.plots_arms import plot_films, plot_losses, plot_roc_arms, plot_samples
+from hilum.evaluation.plots_arms import plot_films, plot_heatmaps, plot_losses, plot_roc_arms, plot_samples
 from hilum.images.read import read
 from hilum.studies.comparisons import shared_folds
 from hilum.studies.dropout import Sampled
@@ -23,6 +26,9 @@ from hilum.studies.tables import final
 
 FILMS = 8
 """Films whose predictions are shown."""
+
+HEATED = 4
+"""Films whose heatmaps are shown."""
 
 PIXELS = 320
 
@@ -61,6 +67,26 @@ def draw_predictions(variant: Variant, results: Sequence[ArmResult], folder: Pat
         return []
     panels = _panels(results, titles, folds[0])
     return [plot_films(panels, folder / "predictions.png")] if panels else []
+
+
+def draw_heatmaps(
+    study: Study, variant: Variant, results: Sequence[ArmResult], films: Manifest, path: Path
+) -> Path | None:
+    """Some tested films of the positive class with the heatmap of each arm's first run; None without such a film."""
+    ill = films.filter(pl.col("class") == str(study.positive))
+    if study.looks is None or not len(ill):
+        return None
+    segmenter, rows = load(study.looks.segmenter), []
+    bundles = {variant.arms[r.arm].title: load(r.jobs[0].folder / "bundle") for r in results}
+    paths = ill.paths()
+    for place in paths[:: max(1, len(paths) // HEATED)][:HEATED]:
+        film = read(place)
+        maps = {
+            title: explain(bundle, film)[bundle.labels.index(str(study.positive))]
+            for title, bundle in bundles.items()
+        }
+        rows.append((film.pixels, segment_lungs(segmenter, film).mask, maps))
+    return plot_heatmaps(rows, path)
 
 
 def draw_samples(sampled: Sampled, title: str, path: Path) -> Path:

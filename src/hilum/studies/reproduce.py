@@ -17,6 +17,8 @@ from hilum.studies import (
     dropout,
     ensembles,
     figures,
+    looks,
+    looks_tables,
     preliminaries,
     rates,
     report,
@@ -135,7 +137,7 @@ def _from_predictions(request: Request, results: list[ArmResult], films: Films) 
 
 
 def _from_models(request: Request, results: list[ArmResult], content: report.Content) -> report.Content:
-    """With Monte Carlo dropout, forms for small devices, and predictions on films."""
+    """With Monte Carlo dropout, forms for small devices, where models look, and predictions on films."""
     study, variant = request.study, request.study.variant(request.variant)
     place, found, drawn = request.place / "figures", list(content.tables), list(content.figures)
     rows = []
@@ -152,4 +154,14 @@ def _from_models(request: Request, results: list[ArmResult], content: report.Con
     small, unexported = devices.small_devices(study, variant, results, request.place)
     found += [small] if small is not None else []
     drawn += figures.draw_predictions(variant, results, place)
-    return replace(content, tables=tuple(found), figures=tuple(drawn), unexported=unexported)
+    said = list(content.comparisons)
+    tested = content.films.listed
+    if study.looks is not None and tested is not None:
+        seen = looks.look(study, results, tested, request.place)
+        found += [looks_tables.heat(study, variant, seen), looks_tables.covers(study, variant, seen)]
+        said += [each] if (each := looks_tables.verdicts(study, variant, seen)) is not None else []
+        heated = figures.draw_heatmaps(study, variant, results, tested, place / "heatmaps.png")
+        drawn += [heated] if heated is not None else []
+    return replace(
+        content, tables=tuple(found), comparisons=tuple(said), figures=tuple(drawn), unexported=unexported
+    )

@@ -128,6 +128,20 @@ class Study(Section):
     uncertainty: Uncertainty | None = None
     variants: dict[str, Variant] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _looks_at_films_of_its_own(self) -> Study:
+        if self.looks and self.test is None:
+            raise ValueError("`looks` wants films that no run has seen: a published list, `test`")
+        return self
+
+    @model_validator(mode="after")
+    def _looks_for_a_class(self) -> Study:
+        if (self.looks or self.positive) and not (self.positive and self.metric == "accuracy"):
+            raise ValueError(
+                "`looks` and `positive` go with exclusive classes, of which `positive` names one"
+            )
+        return self
+
     def variant(self, name: str) -> Variant:
         """RecipeError where the study has none of that name."""
         if name not in self.variants:
