@@ -17,8 +17,9 @@ from hilum.audit import figures
 from hilum.audit.films import chosen
 from hilum.audit.measures import Measures, measure
 from hilum.audit.sections import Section, cell, markdown, sections
+from hilum.audit.statement import Statement
 from hilum.audit.twins import Twins, twins
-from hilum.audit.verdict import Statement, headline, verdict
+from hilum.audit.verdict import headline, verdict
 from hilum.bundles import Bundle, load
 from hilum.bundles.card import RESEARCH_USE
 from hilum.datasets.manifest import Manifest

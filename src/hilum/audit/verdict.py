@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from hilum.audit.measures import Attribute, Heat, Measures
+from hilum.audit.measures import Attribute, Measures
+from hilum.audit.statement import LEVELS, Level, Statement, surely_above, surely_falls, unmeasured
 from hilum.audit.twins import Twins
-from hilum.audit.words import difference, listed, percent, share, short, signed
+from hilum.audit.verdict_films import duplicates, heat, letters
+from hilum.audit.words import difference, listed, percent, short, signed
 from hilum.bundles.info import Info
 from hilum.evaluation.covers import ACCURACY, MACRO, Covered
-from hilum.evaluation.estimate import Estimate, finite
-
-Level = Literal["trap", "watch", "ok", "not measurable"]
-LEVELS: tuple[Level, ...] = ("trap", "watch", "ok", "not measurable")
+from hilum.evaluation.estimate import Estimate
 
 KEPT_TRAP, KEPT_WATCH = 0.5, 0.2
 """Of what the model tells above chance, the share that it still tells without the lungs."""
@@ -33,32 +31,9 @@ TOLD_WATCH, NAMED_WATCH = 0.6, 0.7
 """The same, for the lower ends of their intervals."""
 CARRIED_TRAP = 0.05
 """Of a label's AUC, what goes when only films of one value are compared."""
-LETTERS_TRAP, LETTERS_WATCH = 0.75, 0.6
-"""AUC of a label by the number of letters on the film (or by their absence), lower end of its interval."""
 GAP_WATCH = 0.1
 """Best less worst subgroup, macro AUC."""
-INSIDE = 0.5
-"""Mean share of heat inside the lungs; below it a finding of the lungs is mostly seen elsewhere."""
-SEPARATED = 5
-"""Films a side from which on a complete separation counts as sure, though it has no interval."""
-
 NOUNS = {"age": "age band", "view": "view", "sex": "sex", "source": "source", "collection": "collection"}
-
-
-@dataclass(frozen=True)
-class Statement:
-    """One line of the verdict. `code` is stable, for machines; `figures` are plain values."""
-
-    code: str
-    level: Level
-    title: str
-    words: str
-    rule: str
-    figures: dict[str, Any] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return dict(vars(self))
 
 
 def verdict(info: Info, found: Measures, twins: Twins | None) -> tuple[Statement, ...]:
@@ -68,7 +43,7 @@ def verdict(info: Info, found: Measures, twins: Twins | None) -> tuple[Statement
         *(_attribute(info, found, name) for name in _all(found)),
         *_subgroups(found),
     ]
-    statements += [_letters(found), _twins(twins), _heat(found)]
+    statements += [letters(found), duplicates(twins), heat(found)]
     return tuple(sorted(statements, key=lambda s: LEVELS.index(s.level)))
 
 
@@ -78,23 +53,6 @@ def headline(statements: tuple[Statement, ...]) -> str:
     said = [f"{len(of)} {level}" for level, of in counts.items() if of]
     traps = "; ".join(s.title for s in counts["trap"])
     return f"{', '.join(said)}." + (f" Traps: {traps}." if traps else " No trap was found by these rules.")
-
-
-def surely_above(estimate: Estimate, level: float) -> bool:
-    """The lower end of the interval is above `level`; a complete separation of films enough counts as 1."""
-    if not math.isnan(estimate.low):
-        return estimate.low > level
-    positives = (
-        estimate.n // 2 if estimate.positives is None else estimate.positives
-    )  # a macro AUC has no one number
-    return estimate.value >= 1 > level and min(positives, estimate.n - positives) >= SEPARATED
-
-
-def surely_falls(change: Estimate) -> bool:
-    """The upper end of the interval is below 0; where nothing varies and films are enough, the value itself."""
-    if not math.isnan(change.high):
-        return change.high < 0
-    return change.value < 0 and change.n >= 2 * SEPARATED
 
 
 def _covers(found: Measures) -> Iterator[Statement]:
@@ -107,7 +65,7 @@ def _covers(found: Measures) -> Iterator[Statement]:
             ("lungs_alone", "Needs what lies outside the lungs"),
             ("border_covered", "Reads the border"),
         ):
-            yield _unmeasured(code, title, why)
+            yield unmeasured(code, title, why)
         return
     yield _lungs_covered(found, whole, of)
     yield _lungs_alone(found, whole, of)
@@ -187,21 +145,21 @@ def _attribute(info: Info, found: Measures, name: str) -> Statement:
         made = info.provenance.data
         if name == "source" and len(made) > 1:
             why += f". The bundle learnt from {', '.join(made)}: films of all of them would show whether it tells them apart"
-        return _unmeasured(name, title, why)
+        return unmeasured(name, title, why)
     it = found.attributes[name]
     named = it.probe.auc
     told = _strongest(it.told_all)
     carried = _strongest(it.carried_all)
     if not named.defined or told is None:
-        return _unmeasured(name, title, named.note if not named.defined else "no label could be told by it")
+        return unmeasured(name, title, named.note if not named.defined else "no label could be told by it")
     nameable = surely_above(named, NAMED_WATCH)
-    by_source = it.told_all[told].value >= TOLD_TRAP and named.value >= NAMED_TRAP
+    hints = surely_above(it.told_all[told], TOLD_WATCH)
+    by_source = hints and it.told_all[told].value >= TOLD_TRAP and named.value >= NAMED_TRAP
     rests = (
         carried is not None
         and it.carried_all[carried].value >= CARRIED_TRAP
         and it.carried_all[carried].low > 0
     )
-    hints = surely_above(it.told_all[told], TOLD_WATCH)
     level: Level = (
         "trap" if by_source or (rests and nameable) else "watch" if nameable and (hints or rests) else "ok"
     )
@@ -246,13 +204,13 @@ def _figures(it: Attribute, told: str, carried: str | None) -> dict[str, Any]:
 def _subgroups(found: Measures) -> Iterator[Statement]:
     title = "Does worse for some"
     if not found.attributes:
-        yield _unmeasured("subgroups", title, "nothing tells the films apart: there is one subgroup")
+        yield unmeasured("subgroups", title, "nothing tells the films apart: there is one subgroup")
         return
     gaps = {name: it.gap for name, it in found.attributes.items()} | found.gaps
     known = {name: gap for name, gap in gaps.items() if gap.gap.defined}
     if not known:
         why = "; ".join(f"{name}: {gap.gap.note}" for name, gap in gaps.items())
-        yield _unmeasured("subgroups", title, why)
+        yield unmeasured("subgroups", title, why)
         return
     for name, gap in known.items():
         sure = gap.gap.value >= GAP_WATCH and gap.gap.low > 0
@@ -267,100 +225,6 @@ def _subgroups(found: Measures) -> Iterator[Statement]:
         )
         level: Level = "watch" if sure else "ok"
         yield Statement(f"subgroups:{name}", level, f"Does worse by {name}", words, rule, gap.as_dict())
-
-
-def _letters(found: Measures) -> Statement:
-    title = "Letters on the film betray the label"
-    known = [row for row in found.lettered if row.auc_all.defined]
-    if not known:
-        return _unmeasured("letters", title, "no label has positives and negatives among these films")
-    most = max(known, key=lambda row: abs(row.auc_all.value - 0.5))
-    toward = most.auc_all.value >= 0.5
-    sure = most.auc_all if toward else _mirrored(most.auc_all)
-    trap, watch = surely_above(sure, LETTERS_TRAP), surely_above(sure, LETTERS_WATCH)
-    words = (
-        f"Letters or markers were found on {share(found.letters)} of the films. Their number tells"
-        f" {most.label} best, with AUC"
-        f" {short(most.auc)}: they stand on {share(most.positives)} of its positive and"
-        f" {share(most.negatives)} of its negative"
-        " films. The detector misses some and takes clips for letters; it compares groups."
-    )
-    return Statement(
-        "letters",
-        "trap" if trap else "watch" if watch else "ok",
-        title,
-        words,
-        f"by the number of letters, or their absence, a label's AUC surely above {LETTERS_TRAP}: trap,"
-        f" {LETTERS_WATCH}: watch;"
-        " intervals hold for all labels at once",
-        {"label": most.label, "auc": most.auc_all.as_dict(), "films_with_letters": found.letters.as_dict()},
-    )
-
-
-def _twins(twins: Twins | None) -> Statement:
-    title = "Films stand twice"
-    if twins is None:
-        return _unmeasured("duplicates", title, "not asked for")
-    new = [pair for pair in twins.new if pair["crosses"]]
-    leaks = (
-        twins.across_split
-        + twins.with_training
-        + sum(bool({"split", "training"} & set(pair["crosses"])) for pair in new)
-    )
-    other = twins.across_patients + twins.across_labels + len(new)
-    level: Level = "trap" if leaks else "watch" if other else "ok"
-    words = (
-        f"{twins.films:,} films were compared. Groups of one picture with an examined film: {twins.examined}; across"
-        f" parts of the split: {twins.across_split}; across patients: {twins.across_patients}; across labels:"
-        f" {twins.across_labels}; with a film of a patient that the bundle learnt from: {twins.with_training}. Among"
-        f" {twins.compared:,} films the embedding proposed {twins.alike:,} pairs that look alike: of one picture"
-        f" {twins.confirmed}, of them new {len(twins.new)}."
-    )
-    return Statement(
-        "duplicates",
-        level,
-        title,
-        words,
-        "trap: one picture across parts of the split, or beside training; watch: across patients or labels",
-        twins.as_dict(),
-    )
-
-
-def _heat(found: Measures) -> Statement:
-    title = "Heat lies outside the lungs"
-    rows = [row for row in found.heat if row.inside.defined and not row.outside_by_nature]
-    if not rows:
-        return _unmeasured("heat", title, "no finding of the lungs has a positive film with a heatmap")
-    astray = [row for row in rows if _astray(row)]
-    least = min(rows, key=lambda row: row.inside.value)
-    words = (
-        f"Of positive films the least heat inside the lungs has {least.label}: {short(least.inside)};"
-        " a map of one heat all over"
-        f" would have {least.even:.3f}."
-    )
-    if astray:
-        words += (
-            f" Surely below {100 * INSIDE:.0f} %, or below the even map:"
-            f" {listed([row.label for row in astray])}."
-        )
-    cold = [row.label for row in found.heat if not row.inside.defined and not row.outside_by_nature]
-    if cold:
-        words += f" Not measured, for no positive film has heat: {listed(cold)}."
-    nature = [row.label for row in found.heat if row.outside_by_nature]
-    if nature:
-        words += f" Not judged, for they may lie outside by nature: {listed(nature)}."
-    return Statement(
-        "heat",
-        "watch" if astray else "ok",
-        title,
-        words,
-        f"watch: a finding of the lungs whose share is surely below {INSIDE}, or below that of an even map",
-        {row.label: {"inside": row.inside.as_dict(), "even": finite(row.even)} for row in rows},
-    )
-
-
-def _astray(row: Heat) -> bool:
-    return row.inside.high < max(INSIDE, row.even)
 
 
 def _calls(found: Measures, cover: str) -> str:
@@ -387,11 +251,3 @@ def _floor(estimate: Estimate) -> float:
     if math.isnan(estimate.low):
         return 1.0 if surely_above(estimate, 0.999) else -1.0
     return estimate.low
-
-
-def _mirrored(e: Estimate) -> Estimate:
-    return Estimate(1 - e.value, 1 - e.high, 1 - e.low, e.n, e.positives, e.method, e.note)
-
-
-def _unmeasured(code: str, title: str, why: str) -> Statement:
-    return Statement(code, "not measurable", title, f"Not measurable: {why.rstrip('.')}.", "")
