@@ -160,9 +160,9 @@ def _attribute(info: Info, found: Measures, name: str) -> Statement:
         and it.carried_all[carried].value >= CARRIED_TRAP
         and it.carried_all[carried].low > 0
     )
-    level: Level = (
-        "trap" if by_source or (rests and nameable) else "watch" if nameable and (hints or rests) else "ok"
-    )
+    uneven = it.gap.gap.value >= GAP_WATCH and it.gap.gap.low > 0
+    some = hints or rests or uneven
+    level: Level = "trap" if by_source or (rests and nameable) else "watch" if nameable and some else "ok"
     words = (
         f"A linear probe names the {noun} from the embedding with AUC {short(named)} on held-out"
         " patients (0.5 is chance)."
@@ -175,6 +175,8 @@ def _attribute(info: Info, found: Measures, name: str) -> Statement:
             " goes when only films of one"
             f" {noun} are compared."
         )
+    if uneven:
+        words += f" It does worse for {it.gap.worst} than for {it.gap.best}: gap {signed(it.gap.gap)}."
     return Statement(
         name,
         level,
@@ -184,7 +186,8 @@ def _attribute(info: Info, found: Measures, name: str) -> Statement:
         f" {NAMED_TRAP}, or the probe names"
         f" it (surely above {NAMED_WATCH}) and {CARRIED_TRAP} or more of a label's AUC surely rests on"
         " it; watch: the probe names"
-        f" it so and it alone tells a label (surely above {TOLD_WATCH}), or carries one. Intervals hold"
+        f" it so and it alone tells a label (surely above {TOLD_WATCH}), carries one, or parts better"
+        " from worse subgroups. Intervals hold"
         " for all labels at once",
         _figures(it, told, carried),
     )

@@ -25,7 +25,7 @@ def letters(found: Measures) -> Statement:
     known = [row for row in found.lettered if row.auc_all.defined]
     if not known:
         return unmeasured("letters", title, "no label has positives and negatives among these films")
-    most = max(known, key=lambda row: abs(row.auc_all.value - 0.5))
+    most = max(known, key=lambda row: _away(row.auc_all))
     toward = most.auc_all.value >= 0.5
     sure = most.auc_all if toward else _mirrored(most.auc_all)
     trap, watch = surely_above(sure, LETTERS_TRAP), surely_above(sure, LETTERS_WATCH)
@@ -120,6 +120,13 @@ def heat(found: Measures) -> Statement:
 
 def _astray(row: Heat) -> bool:
     return row.inside.high < max(INSIDE, row.even)
+
+
+def _away(e: Estimate) -> float:
+    """How far from 0.5 the nearer end of the interval lies; below 0 where the interval holds 0.5, or there is none."""
+    if e.low != e.low:
+        return 0.5 if surely_above(e, 0.999) or surely_above(_mirrored(e), 0.999) else -1.0
+    return max(e.low - 0.5, 0.5 - e.high)
 
 
 def _mirrored(e: Estimate) -> Estimate:
