@@ -59,10 +59,10 @@ def test_whole_films_get_what_the_analyzer_says(few):
 def test_heat_of_the_corner_lies_outside_and_of_the_lungs_inside(few):
     """By the phantoms' own masks: to the segmenter for tests the dark beside the body is lung too."""
     bundles = [reader(Corner, "corner"), reader(Lungs, "lungs-reader")]
-    corner, lungs = examine(bundles, few, dark_lungs_bundle(), human_masks=True)
+    corner, lungs = examine(bundles, few, dark_lungs_bundle(), human_masks=True, method="cam")
     assert np.nanmax([0, *(row[0].value for row in corner.energy)]) < 0.1
     assert np.nanmean([row[0].value for row in lungs.energy[1::2]]) > 0.45  # films with lesions
-    assert np.nanmax([0, *(row[0].value for row in corner.pointing)]) == 0
+    assert np.nanmean([row[0].value for row in lungs.pointing[1::2]]) > 0.7
     assert 0.1 < corner.lung_area.mean() < 0.4
 
 
