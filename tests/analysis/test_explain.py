@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from hilum.analysis.analyzer import Analyzer
-from hilum.analysis.explain import CLOSED_FORM, METHODS, explain
-from hilum.analysis.heatmaps import heatmaps
+from hilum.analysis.explain import CLOSED_FORM, METHODS, evidence, explain
+from hilum.analysis.heatmaps import class_activation, heatmaps
 from hilum.analysis.render import report_schema, words
 from hilum.bundles import Bundle
 from hilum.bundles.info import Architecture
@@ -65,12 +65,33 @@ def test_the_cheap_ways_are_those_of_the_analyzers_one_pass(film):
     with torch.no_grad():
         features, embedding = bundle.runtime.features(bundle.prepare(film))
         weights = bundle.model.class_weights(embedding)
+        margins = bundle.margins(bundle.model.head(embedding))[0]
     place = bundle.info.preparation.place((film.height, film.width))
     for method in CLOSED_FORM:
         for found, wanted in zip(
-            explain(bundle, film, method), heatmaps(features, weights, place, method), strict=True
+            explain(bundle, film, method), heatmaps(features, weights, place, method, margins), strict=True
         ):
             np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+def test_of_exclusive_classes_a_map_is_that_of_a_class_less_that_of_the_next_best(film):
+    bundle = classifier_bundle(group="kind")
+    with torch.no_grad():
+        features, embedding = bundle.runtime.features(bundle.prepare(film))
+        found = evidence(bundle, features, embedding, "cam_above_threshold")
+        logits = bundle.model.head(embedding)
+        weights = bundle.model.class_weights(embedding)
+        plain = class_activation(features, weights)[0]
+        lead = evidence(bundle, features, embedding, "cam")
+    order = bundle.probabilities(logits)[0].argsort(descending=True).tolist()
+    margins = bundle.margins(logits)[0]
+    for label in range(3):
+        rival = order[1] if label == order[0] else order[0]
+        wanted = plain[label] - plain[rival]
+        assert torch.allclose(lead[label], wanted, atol=1e-5)
+        wanted = wanted - wanted.mean() + margins[label]
+        assert torch.allclose(found[label], wanted, atol=1e-5)
+    assert (found.amax((1, 2)) > 0)[order[0]]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import cv2
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from hilum.analysis.heatmaps import (
     LONGEST,
     Map,
     Method,
+    above_threshold,
     class_activation,
     heatmap_on_film,
     heatmaps,
@@ -41,6 +40,24 @@ def test_the_mean_of_a_map_and_the_bias_are_the_logit(features_and_head):
     assert maps.shape == (2, 3, *features.shape[-2:])
     logits = model.head(model.pool(features))
     assert torch.allclose(maps.mean((2, 3)) + model.linear_head().bias, logits, atol=1e-5)
+
+
+def test_a_map_above_the_threshold_keeps_its_shape_and_has_heat_where_the_finding_is_called(
+    features_and_head,
+):
+    model, features = features_and_head
+    features = features[:1].detach()
+    weights = model.linear_head().weight.detach()
+    plain = class_activation(features, weights)[0]
+    margins = torch.tensor([0.7, 1e-4, -9.0])
+    moved = above_threshold(plain, margins)
+    assert torch.allclose(moved.mean((1, 2)), margins, atol=1e-5)
+    np.testing.assert_allclose(np.ptp((moved - plain).numpy(), axis=(1, 2)), 0, atol=1e-5)
+    place = Preparation(size=(96, 64)).place((96, 64))
+    found = heatmaps(features, weights, place, "cam_above_threshold", margins)
+    assert [bool(m.any()) for m in found] == [True, True, bool((moved[2] > 0).any())]
+    with pytest.raises(HilumError, match="want margins"):
+        heatmaps(features, weights, place, "cam_above_threshold")
 
 
 def test_maps_are_those_of_grad_cam(features_and_head):
@@ -131,7 +148,7 @@ def test_grad_cam_plus_plus_is_that_of_autograd(hidden):
         assert torch.allclose(found[0, label], wanted, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("method", get_args(Method))
+@pytest.mark.parametrize("method", ["cam", "grad_cam_plus_plus"])
 @pytest.mark.parametrize("hidden", [None, 8])
 def test_fourteen_maps_are_those_of_pytorch_grad_cam_in_fourteen_calls(hidden, method):
     theirs = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed")

@@ -74,6 +74,41 @@ def test_probabilities_are_platt_scaled_sigmoids_or_softmax():
     np.testing.assert_allclose(bright_bundle().probabilities(logits)[0], plain, rtol=1e-6)
 
 
+@pytest.mark.parametrize("half_at", [None, (0.2, 0.5, 0.7)])
+@pytest.mark.parametrize("group", [None, "kind"])
+@torch.no_grad()
+def test_a_margin_is_above_0_where_and_only_where_a_label_is_called(group, half_at):
+    bundle = classifier_bundle(group=group)
+    if half_at and not group:
+        scaling = bundle.info.calibration.model_copy(update={"half_at": half_at})
+        bundle.info = bundle.info.model_copy(update={"calibration": scaling})
+    logits = 3 * torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    found, margins = bundle.probabilities(logits), bundle.margins(logits)
+    if group:
+        called = found == found.amax(1, keepdim=True)
+    else:
+        called = found >= torch.tensor(
+            [0.5 if c.threshold is None else c.threshold.value for c in bundle.info.labels]
+        )
+    assert called.any(0).all()
+    assert not called.all(0).any()
+    assert torch.equal(margins > 0, called)
+    # A logit moved by its margin lies at the point of the call.
+    moved = bundle.probabilities(logits - margins * (1 + 1e-4 * margins.sign()))
+    edge = bundle.probabilities(logits - margins * (1 - 1e-4 * margins.sign()))
+    assert torch.allclose(moved, edge, atol=1e-2)
+
+
+@torch.no_grad()
+def test_a_calibration_that_turns_logits_round_gives_no_margin():
+    bundle = classifier_bundle()
+    scaling = bundle.info.calibration.model_copy(update={"slope": (0.0, -1.0, 2.0)})
+    bundle.info = bundle.info.model_copy(update={"calibration": scaling})
+    margins = bundle.margins(torch.tensor([[0.3, -1.0, 2.0]]))
+    assert margins[0, :2].tolist() == [0, 0]
+    assert margins[0, 2] != 0
+
+
 def test_it_prepares_a_film_as_it_says(film):
     bundle = classifier_bundle()
     tensor = bundle.prepare(film)

@@ -185,7 +185,7 @@ def test_a_transformers_embedding_is_the_average_of_its_normalised_patches(name)
 
 def test_a_model_whose_tokens_lie_on_no_grid_is_refused():
     model = build("timm", outputs=2, name="levit_128s").eval()
-    with pytest.raises(RecipeError, match="Levit.*no grid"):
+    with pytest.raises(RecipeError, match=r"Levit.*no grid"):
         model(images(model, 1))
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from hilum.analysis.explain import check_method, explained
-from hilum.analysis.heatmaps import Map, lung_shares
+from hilum.analysis.heatmaps import DEFAULT, Map, lung_shares
 from hilum.analysis.lungs import find_lungs
 from hilum.analysis.report import BundleUsed, FindingResult, LungsResult, Report
 from hilum.analysis.uncertainty import Uncertain, film_seed, uncertainty
@@ -66,7 +66,7 @@ class Analyzer:
         seed: int = 0,
         with_heatmaps: bool = True,
         runtime: str = "torch",
-        heatmap_method: str = "cam",
+        heatmap_method: str = DEFAULT,
     ) -> None:
         self.asked_for = bundles is not None
         chosen = builtin_names() if bundles is None else bundles

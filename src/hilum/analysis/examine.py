@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hilum.analysis.analyzer import segment_lungs
-from hilum.analysis.heatmaps import Map, Method, heatmaps
+from hilum.analysis.explain import evidence
+from hilum.analysis.heatmaps import DEFAULT, Map, Method, on_film
 from hilum.bundles import Bundle
 from hilum.datasets.manifest import Manifest
 from hilum.datasets.preparing import IGNORE, canonical_mask, read_mask
@@ -77,7 +78,7 @@ def examine(
     films: Manifest,
     segmenter: Bundle,
     *,
-    method: Method = "cam",
+    method: Method = DEFAULT,
     human_masks: bool = False,
 ) -> list[Examination]:
     """Each classification bundle on the same films, whole and under every cover of `images.covers`.
@@ -201,7 +202,7 @@ class _Work:
             row = slice(number * len(SEEN), number * len(SEEN) + 1)
             self.embedding.append(embedding[row].float().numpy())
             place = self.bundle.info.preparation.place(lungs.shape)
-            maps = heatmaps(features[row], model.class_weights(embedding[row]), place, method=self.method)
+            maps = on_film(evidence(self.bundle, features[row], embedding[row], self.method), place)
             self._score(maps, lungs, ignore)
         self.waiting.clear()
         self.places.clear()

@@ -21,7 +21,9 @@ NEEDS_FEATURES = (*CLOSED_FORM, "score_cam")
 METHODS = (*NEEDS_FEATURES, "attention", "attention_rollout")
 
 
-def explain(bundle: Bundle, film: Radiograph, method: str = "cam", channels: int | None = None) -> list[Map]:
+def explain(
+    bundle: Bundle, film: Radiograph, method: str = closed_form.DEFAULT, channels: int | None = None
+) -> list[Map]:
     """A heatmap for each label of a classification bundle, in the labels' order.
 
     Each is float32, 0 to 1, on the film's extent at a few hundred pixels, whatever crop or resize the bundle's preparation
@@ -31,7 +33,8 @@ def explain(bundle: Bundle, film: Radiograph, method: str = "cam", channels: int
     ----------
     method: one of `METHODS`.
         `cam`: what each place adds to the logit (Zhou 2016); Grad-CAM (Selvaraju 2017) where the head has hidden layers.
-        `grad_cam_plus_plus`: less for features that are seen all over (Chattopadhay 2018). Both take one pass.
+        `cam_above_threshold`: what each place adds to the logit's height above the point at which the finding is called.
+        `grad_cam_plus_plus`: less for features that are seen all over (Chattopadhay 2018). All three take one pass.
         `score_cam`: how the model does on what each feature lights up (Wang 2020); a pass a feature.
         `attention`: gradient-weighted attention (Chefer 2021), for transformers; one pass, and one back a label.
         `attention_rollout`: attention alone (Abnar and Zuidema 2020), for transformers; the same map for every label.
@@ -72,11 +75,27 @@ def explained(
         if method == "score_cam":
             found = score_cam(images, features, bundle.runtime.logits, channels)
         else:
-            found = closed_form.evidence(features, model.class_weights(embedding), method)
+            found = evidence(bundle, features, embedding, method)
     try:
         return on_film(found, bundle.info.preparation.place((film.height, film.width)))
     except HilumError as error:
         raise HilumError(f"{error.fault} (by {method})", path=bundle.info.name, mend=error.mend) from None
+
+
+def evidence(bundle: Bundle, features: Tensor, embedding: Tensor, method: str) -> Tensor:
+    """The map of each label (labels, h, w) of one film's features and embedding, by a method in closed form.
+
+    Of exclusive classes what counts is one logit's lead over the others, for a softmax knows no more: by either kind of CAM
+    the map is that of a class less that of the next best, which for two classes is Grad-CAM of the probability.
+    """
+    model = bundle.model
+    assert isinstance(model, Classifier)
+    weights, logits = model.class_weights(embedding), model.head(embedding)
+    if method != "grad_cam_plus_plus" and bundle.info.group is not None:
+        chances = bundle.probabilities(logits)[0]
+        others = chances - torch.diag(torch.ones_like(chances))  # each class without itself
+        weights = weights - weights[others.argmax(1)]
+    return closed_form.evidence(features, weights, method, bundle.margins(logits)[0])
 
 
 def check_method(bundle: Bundle, method: str) -> None:

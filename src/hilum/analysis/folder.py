@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hilum.analysis.heatmaps import DEFAULT
 from hilum.analysis.search import expand, failure_of, is_folder
 from hilum.analysis.workers import Failed, run_each
 from hilum.errors import HilumError, one_line
@@ -58,7 +59,7 @@ def analyze_all(
     jobs: int = 1,
     timeout: float | None = TIMEOUT,
     runtime: str = "torch",
-    heatmap_method: str = "cam",
+    heatmap_method: str = DEFAULT,
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Analyse files and folders (searched whole) and write a report of each film, and an index of all, into `out`.

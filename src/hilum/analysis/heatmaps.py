@@ -5,6 +5,10 @@ equation 2); its mean plus the bias is the logit, exactly. For any other head th
 the pooled features, which is Grad-CAM (Selvaraju 2017): pooling is an average, so no gradient goes through the encoder. The
 members of an ensemble give the mean of their maps. `Classifier.class_weights` says the weights in each case.
 
+A rare finding is called at a low threshold, often on films of which every place speaks against it, only less than on
+others: its map is empty. `above_threshold` moves the map to where its mean is the logit less the threshold's logit. A place
+is then hot where a film that were like this place all over would be called, and the map of a finding that is called has one.
+
 Grad-CAM++ (Chattopadhay 2018) turns the same weights into others: behind an average its gradients are the same in every
 cell, and its sums over cells come out in closed form (`plus_plus`). So either method gives every finding's map from one
 forward pass and no pass back through the encoder.
@@ -32,9 +36,13 @@ if TYPE_CHECKING:  # what draws a report needs no torch
 LONGEST = 384  # pixels of a kept map's longer side
 
 Map = NDArray[np.float32]
-Method = Literal["cam", "grad_cam_plus_plus"]
-"""`cam`: what a feature adds to the logit, which is Grad-CAM where the head is not linear. `grad_cam_plus_plus`: less for a
-feature that is seen all over the map, nothing for one that speaks against the finding."""
+Method = Literal["cam", "cam_above_threshold", "grad_cam_plus_plus"]
+"""`cam`: what a place adds to the logit, which is Grad-CAM where the head is not linear. `cam_above_threshold`: what it adds
+to the logit's height above the point at which the finding is called. `grad_cam_plus_plus`: less for a feature that is seen
+all over the map, nothing for one that speaks against the finding."""
+
+
+DEFAULT: Method = "cam"
 
 
 def class_activation(features: Tensor, weights: Tensor) -> Tensor:
@@ -60,24 +68,42 @@ def plus_plus(features: Tensor, weights: Tensor) -> Tensor:
     return positive / (2 + positive * mean)
 
 
-def heatmaps(features: Tensor, weights: Tensor, placement: Placement, method: Method = "cam") -> list[Map]:
+def above_threshold(maps: Tensor, margins: Tensor) -> Tensor:
+    """Maps (labels, h, w) of one film, moved so that the mean of each is its margin (labels,), `Bundle.margins`."""
+    return maps - maps.mean((1, 2), keepdim=True) + margins[:, None, None]
+
+
+def heatmaps(
+    features: Tensor,
+    weights: Tensor,
+    placement: Placement,
+    method: Method = "cam",
+    margins: Tensor | None = None,
+) -> list[Map]:
     """One film's features (1, features, h, w) and `class_weights` (labels, features) to a heatmap a label.
 
-    Each is float32 on the film's extent, 0 to 1.
+    Each is float32 on the film's extent, 0 to 1. `margins`: (labels,), see `above_threshold`, which alone wants them.
 
     Evidence against a finding (negative) is cut; the strongest point of each map is 1 before it is enlarged, and a map
     without evidence is 0 throughout. Raises HilumError where there is no such method, or a value is not finite.
     """
     if method not in get_args(Method):
         raise HilumError(f"no heatmaps by {method!r}", mend=f"Choose of {', '.join(get_args(Method))}.")
-    return on_film(evidence(features, weights, method), placement)
+    return on_film(evidence(features, weights, method, margins), placement)
 
 
-def evidence(features: Tensor, weights: Tensor, method: str) -> Tensor:
+def evidence(features: Tensor, weights: Tensor, method: str, margins: Tensor | None = None) -> Tensor:
     """The same before it is cut, scaled and laid on the film: (labels, h, w)."""
     if method == "grad_cam_plus_plus":
         weights = plus_plus(features, weights)
-    return class_activation(features, weights)[0]
+    maps = class_activation(features, weights)[0]
+    if method != "cam_above_threshold":
+        return maps
+    if margins is None:
+        raise HilumError(
+            "heatmaps above the threshold want margins", mend="Give `Bundle.margins` of the logits."
+        )
+    return above_threshold(maps, margins)
 
 
 def on_film(found: Tensor, placement: Placement) -> list[Map]:

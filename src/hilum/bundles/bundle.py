@@ -96,6 +96,28 @@ class Bundle(nn.Module):
         at = found.new_tensor(scaling.half_at)
         return torch.where(found < at, found / (2 * at), 1 - (1 - found) / (2 * (1 - at)))
 
+    def margins(self, logits: Tensor) -> Tensor:
+        """How far each of a classifier's logits (n, labels) lies above the point at which its label is called, in logits.
+
+        That point is the label's threshold, 0.5 where it has none; of exclusive classes the best of the others. 0 where a
+        calibration turned the order of a label's logits round, or knows none.
+        """
+        scaling = self.info.calibration
+        ones = torch.ones_like(logits)
+        slope = ones if scaling is None else ones * logits.new_tensor(scaling.slope)
+        shift = 0 * ones if scaling is None else ones * logits.new_tensor(scaling.intercept)
+        scaled = logits * slope + shift
+        if self.info.task == "multiclass":
+            best, second = scaled.topk(2).values.unbind(-1)
+            cut = torch.where(scaled == best[..., None], second[..., None], best[..., None])
+        else:
+            values = [0.5 if label.threshold is None else label.threshold.value for label in self.info.labels]
+            at = logits.new_tensor(0.5 if scaling is None or scaling.half_at is None else scaling.half_at)
+            point = logits.new_tensor(values)
+            point = torch.where(point < 0.5, 2 * at * point, 1 - 2 * (1 - at) * (1 - point))
+            cut = torch.logit(point.double(), eps=1e-12).to(logits.dtype)
+        return torch.where(slope > 0, (scaled - cut) / slope, 0.0)
+
     def trained_on(self, patients: list[str]) -> list[str]:
         """Those of `patients` (as the manifest names them) that took part in training or validation.
 

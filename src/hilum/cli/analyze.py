@@ -10,7 +10,7 @@ import typer
 ROWS = 20  # of the summary; the index holds all
 FORMATS = ("json", "html", "png")
 RUNTIMES = ("torch", "onnx", "openvino", "int8")
-HEATMAPS = ("cam", "grad_cam_plus_plus", "score_cam", "attention", "attention_rollout")
+HEATMAPS = ("cam", "cam_above_threshold", "grad_cam_plus_plus", "score_cam", "attention", "attention_rollout")
 
 
 def _formats(text: str) -> str:
@@ -82,10 +82,10 @@ def analyze(
         str,
         typer.Option(
             callback=_heatmap_method,
-            help="How heatmaps are made: cam, grad_cam_plus_plus, score_cam (any model, slow), attention or"
-            " attention_rollout (transformers).",
+            help="How heatmaps are made: cam, cam_above_threshold, grad_cam_plus_plus, score_cam (any model, slow),"
+            " attention or attention_rollout (transformers).",
         ),
-    ] = "cam",
+    ] = HEATMAPS[0],
 ) -> None:
     """Analyse films and write a report of each, with an index.
 

@@ -15,6 +15,7 @@ METHODS = {
 }
 HEATMAPS = {
     "cam": "class activation mapping",
+    "cam_above_threshold": "class activation mapping above the threshold",
     "grad_cam_plus_plus": "Grad-CAM++",
     "score_cam": "Score-CAM",
     "attention": "gradient-weighted attention",
