@@ -117,6 +117,17 @@ def test_it_prepares_a_film_as_it_says(film):
     np.testing.assert_allclose(tensor[0, 0], (stored - 0.5) / 0.25, atol=1e-6)
 
 
+def test_results_in_a_folder_of_a_builtins_name_do_not_hide_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = builtin_names()[0]
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "audit.json").write_text("{}")
+    assert bundle_files.locate(name) == builtin_folder() / name
+    (tmp_path / name / "audit.json").unlink()
+    save(classifier_bundle(), tmp_path / name)
+    assert bundle_files.locate(name) == Path(name)
+
+
 def test_it_remembers_its_patients_and_no_others(tmp_path):
     bundle = classifier_bundle()
     bundle.patients = np.array([patient_hash("nih14|7"), patient_hash("nih14|12")], np.uint32)

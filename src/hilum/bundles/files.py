@@ -46,14 +46,18 @@ def builtin_names() -> list[str]:
 
 
 def locate(path: str | Path) -> Path:
-    """The folder or file of a bundle given by path or by a built-in's name. Raises BundleError."""
+    """The folder or file of a bundle given by path or by a built-in's name. Raises BundleError.
+
+    A folder of a built-in's name that holds no bundle, such as one of its results, does not stand in for it.
+    """
     given = Path(path)
-    if given.exists():
+    named = str(path) in builtin_names()
+    if given.exists() and not (named and given.is_dir() and not (given / "bundle.json").is_file()):
         return given
     if (aside(given) / "bundle.json").is_file():
         logger.warning("%s: a save was stopped half-way; the bundle from before it is read", given)
         return aside(given)
-    if str(path) in builtin_names():
+    if named:
         return builtin_folder() / str(path)
     raise BundleError(
         "there is no such bundle",

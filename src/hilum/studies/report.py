@@ -15,7 +15,7 @@ from hilum.learning.material import patients_in
 from hilum.learning.writing import write_whole
 from hilum.studies.comparisons import Compared
 from hilum.studies.films import Films, label_counts
-from hilum.studies.jobs import Request
+from hilum.studies.jobs import Job, Request
 from hilum.studies.machine import machine
 from hilum.studies.results import ArmResult
 from hilum.studies.tables import Table
@@ -47,9 +47,28 @@ class Content:
     unreadable: tuple[str, ...] = ()
 
 
-def write(request: Request, results: Sequence[ArmResult], content: Content, device: str) -> Path:
+@dataclass(frozen=True)
+class Carried:
+    """What was carried out: the runs, what they call, how many films they held out, and each arm's seconds of training."""
+
+    jobs: tuple[Job, ...]
+    labels: tuple[str, ...]
+    held_out: int
+    seconds: dict[str, float]
+
+    @classmethod
+    def of(cls, results: Sequence[ArmResult]) -> Carried:
+        return cls(
+            tuple(job for result in results for job in result.jobs),
+            results[0].folds[0].labels,
+            len(results[0].pooled.films),
+            {result.arm: result.training for result in results},
+        )
+
+
+def write(request: Request, carried: Carried, content: Content, device: str) -> Path:
     """Both files, each whole, in the variant's folder; returns the path of `table.md`."""
-    facts = _facts(request, results, content.films, device)
+    facts = _facts(request, carried, content.films, device)
     content = replace(
         content,
         faults=tuple(map(request.placeless, content.faults)),
@@ -75,9 +94,8 @@ def write(request: Request, results: Sequence[ArmResult], content: Content, devi
     return path
 
 
-def _facts(request: Request, results: Sequence[ArmResult], films: Films, device: str) -> dict[str, Any]:
-    jobs = [job for result in results for job in result.jobs]
-    labels = results[0].folds[0].labels
+def _facts(request: Request, carried: Carried, films: Films, device: str) -> dict[str, Any]:
+    jobs, labels = carried.jobs, carried.labels
     return {
         "study": request.study.name,
         "variant": request.variant,
@@ -98,8 +116,8 @@ def _facts(request: Request, results: Sequence[ArmResult], films: Films, device:
             for name, part in films.parts.items()
         },
         "films_of_the_paper": request.study.films_printed(request.variant),
-        "held_out_films": len(results[0].pooled.films),
-        "training_seconds": {result.arm: result.training for result in results},
+        "held_out_films": carried.held_out,
+        "training_seconds": carried.seconds,
     }
 
 

@@ -22,6 +22,7 @@ from hilum.studies import (
     preliminaries,
     rates,
     report,
+    segments,
     tables,
 )
 from hilum.studies.films import Films, films_of, unreadable
@@ -55,15 +56,18 @@ def reproduce(request: Request, device: str = "auto", at_once: int = 1) -> Repro
     faults += own
     if not done:
         raise RecipeError(f"no run of the study ended; the first fault: {faults[0]}")
+    if jobs[0].recipe.task == "segment":
+        return Reproduced(segments.carry_out(request, done, faults, where), tuple(faults))
     measured = _test(request, done, films, faults)
     results = [collect(arm, own) for arm, own in by_arm(measured).items()]
     content = _from_predictions(request, results, films)
     content = replace(content, tables=(*content.tables, *preliminaries.tables(request, before)))
     content = replace(content, faults=tuple(faults), unreadable=unreadable(measured, films))
     # What follows reads films again and exports models: a fault there loses none of this.
-    report.write(request, results, content, where)
+    carried = report.Carried.of(results)
+    report.write(request, carried, content, where)
     content = _from_models(request, results, content)
-    return Reproduced(report.write(request, results, content, where), tuple(faults))
+    return Reproduced(report.write(request, carried, content, where), tuple(faults))
 
 
 def _carried_out(jobs: Sequence[Job], at_once: int, device: str) -> tuple[list[Job], list[str]]:

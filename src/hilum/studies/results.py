@@ -145,7 +145,7 @@ def mark(place: Path) -> dict[str, Any]:
 
 def listed_films(study: Study, job: Job) -> Manifest | None:
     """The published test list, where the study has one: films that no fold holds."""
-    if study.test is None:
+    if study.test is None or job.recipe.task == "segment":
         return None
     return manifest_of(job.recipe.data.model_copy(update={"keep": study.test, "fraction": 1.0}))
 
@@ -155,7 +155,7 @@ def collect(arm: str, jobs: Sequence[Job]) -> ArmResult:
     cuts = [cuts_of(job) for job in jobs]
     folds = [read(job.folder / HELD_OUT / PREDICTIONS, own) for job, own in zip(jobs, cuts, strict=True)]
     lists = [(job.folder / LIST / PREDICTIONS, own) for job, own in zip(jobs, cuts, strict=True)]
-    seconds = np.concatenate([_seconds(job.folder) for job in jobs])
+    seconds = np.concatenate([seconds_of(job.folder) for job in jobs])
     return ArmResult(
         arm,
         tuple(jobs),
@@ -232,7 +232,8 @@ def _each(parts: Sequence[Predictions], name: str, join: Callable[[list[Any]], A
     return None if any(column is None for column in columns) else join(columns)
 
 
-def _seconds(run: Path) -> NDArray[np.float64]:
+def seconds_of(run: Path) -> NDArray[np.float64]:
+    """Of each epoch of a run."""
     return pl.read_csv(run / "history.csv")["seconds"].to_numpy().astype(np.float64)
 
 

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hilum.errors import RecipeError
-from hilum.learning.recipe import Recipe, make_recipe
+from hilum.learning.recipe import Recipe, SourceData, make_recipe
 
 HOME = Path(__file__).parent
 
@@ -61,6 +61,7 @@ class Variant(Section):
     `reference`: the arm that the others are held against. `folds`: which are run unless asked otherwise.
     `changes`: to the study's recipe, before an arm's own. `published_only`: systems that the paper sets beside its own and
     that are not run here. `films`: how many the paper has, where they are not the study's. `preliminaries`: by name.
+    `beside`: sets by name on which arms that segment are tested too, but for the one that they learnt from.
     """
 
     about: str
@@ -71,6 +72,7 @@ class Variant(Section):
     published_only: dict[str, Arm] = Field(default_factory=dict)
     films: int | None = None
     preliminaries: dict[str, Preliminary] = Field(default_factory=dict)
+    beside: dict[str, tuple[SourceData, ...]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _has_what_it_names(self) -> Variant:
