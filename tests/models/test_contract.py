@@ -12,7 +12,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from hilum.errors import RecipeError
 from hilum.models import Classifier, Model, Segmenter, build, names, register
-from hilum.models.contract import parameter_counts
+from hilum.models.contract import Detector, parameter_counts
 
 # Small options for each model; more than one where a model has several kinds of inside.
 SMALL: dict[str, list[dict]] = {
@@ -65,6 +65,7 @@ SMALL: dict[str, list[dict]] = {
         {"encoder": "mobilenetv3_small_050", "widths": (16, 16, 8, 8, 8), "size": (64, 64)},
         {"encoder": "resnet10t", "widths": (16, 16, 8, 8, 8), "size": (64, 64)},
     ],
+    "yolov5": [{"scale": "n", "size": (64, 96)}, {"scale": "n", "size": (64, 64), "channels": 3}],
     "lung_autoencoder": [
         {"encoder": "mobilenetv2_050", "filters": (16, 16, 8, 8, 8), "size": (64, 64)},
         {"encoder": "resnet10t", "filters": (16, 16, 8, 8, 8), "size": (64, 96)},
@@ -89,7 +90,7 @@ def model(request) -> Model:
 @pytest.fixture
 def classifier(model) -> Classifier:
     if not isinstance(model, Classifier):
-        pytest.skip("a segmenter has no head")
+        pytest.skip("a segmenter or detector has no head to ask")
     return model
 
 
@@ -97,11 +98,34 @@ def images(model: Model, count: int = 2) -> torch.Tensor:
     return torch.randn(count, model.channels, *model.input_size, generator=torch.Generator().manual_seed(1))
 
 
+def logits(model: Model, x: torch.Tensor) -> torch.Tensor:
+    """What the model gives, of a detector all maps side by side."""
+    found = model(x)
+    return torch.cat([each.flatten(1) for each in found], 1) if isinstance(found, list) else found
+
+
+@torch.no_grad()
+def test_a_detector_gives_boxes_and_a_score_a_class(model):
+    if not isinstance(model, Detector):
+        pytest.skip("it gives no boxes")
+    x = images(model)
+    boxes, scores = model.detect(x)
+    assert boxes.shape == (*scores.shape[:2], 4)
+    assert scores.shape[0] == 2
+    assert scores.shape[2] == 3
+    assert (boxes[..., 2:] >= boxes[..., :2]).all()
+    assert ((scores >= 0) & (scores <= 1)).all()
+    assert all(side % max(model.strides) == 0 for side in model.input_size)
+
+
 @torch.no_grad()
 def test_it_says_what_it_takes_and_gives_a_logit_an_output(model):
     assert len(model.mean) == len(model.std) == model.channels
     assert all(s > 0 for s in model.std)
     x = images(model)
+    if isinstance(model, Detector):
+        assert torch.isfinite(logits(model, x)).all()
+        return
     expected = (2, 3, *x.shape[-2:]) if isinstance(model, Segmenter) else (2, 3)
     assert model(x).shape == expected
     assert torch.isfinite(model(x)).all()
@@ -110,8 +134,8 @@ def test_it_says_what_it_takes_and_gives_a_logit_an_output(model):
 @torch.no_grad()
 def test_forward_is_deterministic_in_eval_mode_and_films_do_not_mix(model):
     x = images(model)
-    assert torch.equal(model(x), model(x))
-    assert torch.allclose(model(x)[:1], model(x[:1]), atol=1e-4)
+    assert torch.equal(logits(model, x), logits(model, x))
+    assert torch.allclose(logits(model, x)[:1], logits(model, x[:1]), atol=1e-4)
 
 
 @torch.no_grad()
@@ -220,13 +244,14 @@ def test_the_encoder_is_all_but_head_or_decoder(model):
     encoder = {id(p) for p in model.encoder_parameters()}
     everything = {id(p) for p in model.parameters()}
     assert encoder < everything
-    own = model.head if isinstance(model, Classifier) else model.decoder
+    kinds = {Classifier: "head", Segmenter: "decoder", Detector: "detect_layer"}
+    own = getattr(model, next(part for kind, part in kinds.items() if isinstance(model, kind)))
     assert not encoder & {id(p) for p in own.parameters()}
 
 
 def test_a_training_step_reaches_every_parameter(model):
     model = copy.deepcopy(model).train()
-    model(images(model)).square().mean().backward()
+    logits(model, images(model)).square().mean().backward()
     without = {name for name, p in model.named_parameters() if p.requires_grad and p.grad is None}
     # timm's MobileNetV3 keeps a layer that comes after its pooling, which a feature map does not pass through.
     assert not without - {"backbone.conv_head.weight", "backbone.conv_head.bias"}
@@ -236,7 +261,7 @@ def test_a_training_step_reaches_every_parameter(model):
 def test_eval_leaves_batch_norm_alone_and_state_travels(model):
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    expected = model(images(model))
+    expected = logits(model, images(model))
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     other = copy.deepcopy(model)
     for p in other.parameters():
@@ -245,7 +270,7 @@ def test_eval_leaves_batch_norm_alone_and_state_travels(model):
         if isinstance(m, _BatchNorm):
             m.reset_running_stats()
     other.load_state_dict(before)
-    assert torch.equal(other(images(model)), expected)
+    assert torch.equal(logits(other, images(model)), expected)
     counts = parameter_counts(model)
     assert counts["trainable"] + counts["frozen"] == sum(p.numel() for p in model.parameters())
     assert counts["buffers"] >= sum(2 * m.num_features for m in norms)
@@ -255,9 +280,12 @@ def test_eval_leaves_batch_norm_alone_and_state_travels(model):
 @pytest.mark.parametrize("case", CASES, ids=label)
 def test_grey_films_of_one_channel_are_taken(case):
     name, options = case
-    model = build(name, outputs=2, channels=1, **options).eval()
+    model = build(name, **{"outputs": 2, **options, "channels": 1}).eval()
     assert model.channels == len(model.mean) == len(model.std) == 1
-    assert model(images(model, 1)).shape[:2] == (1, 2)
+    if isinstance(model, Detector):
+        assert model.detect(images(model, 1))[1].shape[::2] == (1, 2)
+    else:
+        assert model(images(model, 1)).shape[:2] == (1, 2)
 
 
 @torch.no_grad()

@@ -30,8 +30,8 @@ class Model(nn.Module, ABC):
     backbones: tuple[str, ...] = ()
 
     @abstractmethod
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (n, channels, h, w), normalised, to logits."""
+    def forward(self, images: Tensor) -> Tensor | list[Tensor]:
+        """Images (n, channels, h, w), normalised, to logits; of a detector a map of them a scale."""
 
 
 class Classifier(Model):
@@ -102,6 +102,24 @@ class Segmenter(Model):
     @abstractmethod
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters of the (possibly pretrained) encoder."""
+
+
+class Detector(Model):
+    """Boxes with a score a class."""
+
+    strides: tuple[int, ...]
+    """Input sides must be divisible by each."""
+
+    @abstractmethod
+    def detect(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (n, channels, h, w) to boxes (n, k, 4), x1, y1, x2, y2 in input pixels, and scores (n, k, classes), 0 to 1.
+
+        Candidates of one thing overlap where the detector suppresses none: see `hilum.boxes`.
+        """
+
+    @abstractmethod
+    def encoder_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters that may start from pretrained weights."""
 
 
 def parameter_counts(model: nn.Module) -> dict[str, int]:

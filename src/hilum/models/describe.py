@@ -10,11 +10,12 @@ import timm
 from torch import nn
 
 from hilum.errors import RecipeError
-from hilum.models.contract import Classifier, Model, Segmenter, parameter_counts
+from hilum.models.contract import Classifier, Detector, Model, Segmenter, parameter_counts
 from hilum.models.registry import build, builder
 
 OWN_CODE = "Apache-2.0 (Hilum)"
 TIMM_CODE = "Apache-2.0 (timm)"
+KINDS = {"classifier": Classifier, "segmenter": Segmenter, "detector": Detector}
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def describe(name: str, /, **given: Any) -> Description:
         name=name,
         about=about(name),
         options={**options(name), **given},
-        kind="classifier" if isinstance(model, Classifier) else "segmenter",
+        kind=next(name for name, kind in KINDS.items() if isinstance(model, kind)),
         parts=_parts(model),
         parameters=total,
         statistics=statistics,
@@ -104,9 +105,11 @@ def describe(name: str, /, **given: Any) -> Description:
 
 def _parts(model: Model) -> dict[str, int]:
     """Parameters of the encoder, of what joins or decodes its maps, and of the head."""
-    own = model if isinstance(model, Classifier | Segmenter) else None
+    own = model if isinstance(model, Classifier | Segmenter | Detector) else None
     encoder = {id(p) for p in own.encoder_parameters()} if own is not None else set()
     head = {id(p) for p in model.head.parameters()} if isinstance(model, Classifier) else set()
+    if isinstance(model, Detector):
+        head = {id(p) for p in model.parameters()} - encoder
     between = "fusion" if isinstance(model, Classifier) else "decoder"
     parts = {"encoder": 0, between: 0, "head": 0}
     for p in model.parameters():
