@@ -4,8 +4,8 @@ A label is 1 (present), 0 (absent) or unknown (NaN, null in tables). Nothing in 
 
 Codes are SNOMED CT (DICOM scheme designator `SCT`) or RadLex (`RADLEX`). Findings whose label is wider or
 narrower than any concept that we are certain of (Infiltration, Pleural Thickening, Hernia, Aortic
-Enlargement, Calcification, Lung Opacity, Nodule or Mass, Other Lesion, No Finding, and CheXpert's Enlarged
-Cardiomediastinum, Lung Lesion, Pleural Other, Fracture and Support Devices) carry no code rather than a near miss.
+Enlargement, Calcification, Lung Opacity, Nodule or Mass, Other Lesion, Diffuse Nodules, No Finding, and CheXpert's
+Enlarged Cardiomediastinum, Lung Lesion, Pleural Other, Fracture and Support Devices) carry no code rather than a near miss.
 """
 
 from __future__ import annotations
@@ -160,6 +160,9 @@ _FINDINGS: tuple[Finding, ...] = (
     ),
     _sct("Tuberculosis", "56717001", "Tuberculosis", anywhere=("TB",)),
     _sct("Lung", "39607008", "Lung structure", anywhere=("Lungs",)),
+    _sct("Right Lung", "3341006", "Right lung structure"),
+    _sct("Left Lung", "44029006", "Left lung structure"),
+    _uncoded("Diffuse Nodules", anywhere=("Diffuse Nodule",)),
 )
 
 VOCABULARY: Mapping[str, Finding] = MappingProxyType({finding.name: finding for finding in _FINDINGS})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.images.films import film as dicom_film
 from tests.phantom import phantom
 
 
@@ -326,6 +328,117 @@ def padchest(root: Path) -> Expected:
     return Expected(root, films=6, missing=1)
 
 
+def dicom(path: Path, seed: int = 0, height: int = 40, width: int = 32) -> None:
+    """Write a phantom as a DICOM film of 12 bits."""
+    stored = np.rint(phantom(seed, height, width).pixels * 4095).astype(np.int64)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dicom_film(stored).save_as(path, enforce_file_format=True)
+
+
+def vinbig(root: Path) -> Expected:
+    text(
+        root / "train.csv",
+        """
+        image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max
+        a,Cardiomegaly,3,R1,10,50,90,150
+        a,Cardiomegaly,3,R2,14,54,90,150
+        a,Pleural effusion,10,R1,0,0,20,40
+        a,Nodule/Mass,8,R3,20,20,40,60
+        b,No finding,14,R1,,,,
+        b,No finding,14,R4,,,,
+        b,No finding,14,R5,,,,
+        c,ILD,5,R2,1,2,31,40
+        c,Other lesion,9,R3,1,2,3,4
+        gone,Infiltration,6,R2,1,2,3,4
+        gone,Infiltration,6,R3,1,2,3,5
+        gone,Infiltration,6,R4,1,2,3,5
+        """,
+    )
+    text(root / "train_meta.csv.gz", "image_id,height,width\na,200,100\nb,64,32\ngone,20,10")
+    film(root / "train" / "a.png", 1, size=50)  # squashed from 200 x 100
+    film(root / "train" / "b.jpg", 2)
+    dicom(root / "train" / "c.dicom", 3)  # 40 x 32, in whose pixels its boxes are
+    film(root / "train" / "stray.png", 4)
+    return Expected(root, films=3, missing=1, boxes=6)
+
+
+def coco(root: Path) -> Expected:
+    images = [
+        {"id": 1, "file_name": "a.png", "width": 64, "height": 128, "patient_id": "7", "view": "AP Supine"},
+        {"id": 2, "file_name": "deep/b.jpg", "width": 32, "height": 32, "view": "PA"},
+        {"id": 3, "file_name": "gone.jpg", "width": 32, "height": 32},
+    ]
+    boxes = [
+        {"id": 11, "image_id": 1, "category_id": 1, "bbox": [8, 16, 16, 32], "reader": "R1"},
+        {"id": 12, "image_id": 1, "category_id": 2, "bbox": [32, 64, 32.5, 64]},
+        {"id": 13, "image_id": 2, "category_id": 1, "bbox": [0, 0, 32, 32], "iscrowd": 1},
+        {"id": 14, "image_id": 3, "category_id": 2, "bbox": [1, 1, 2, 2]},
+    ]
+    classes = [{"id": 1, "name": "Right Lung"}, {"id": 2, "name": "pulmonary edema"}]
+    content = {"images": images, "annotations": boxes, "categories": classes}
+    text(root / "annotations.json", json.dumps(content))
+    film(root / "films" / "a.png", 1)
+    film(root / "films" / "deep" / "b.jpg", 2)
+    return Expected(root, films=2, missing=1, boxes=2, options={"images": "films", "prefix": "cohen"})
+
+
+def yolo_boxes(root: Path) -> Expected:
+    text(root / "data.yaml", "names: [Mass, Effusion]")
+    for name, seed in (("train/a.png", 1), ("val/b.png", 2), ("val/unread.png", 3)):
+        film(root / "images" / name, seed)
+    text(root / "labels" / "train" / "a.txt", "0 0.5 0.5 0.25 0.5\n1 0.125 0.5 0.25 1.0004")
+    text(root / "labels" / "val" / "b.txt", "")
+    text(root / "labels" / "val" / "gone.txt", "0 0.5 0.5 0.1 0.1")
+    return Expected(root, films=3, missing=1, boxes=2)
+
+
+def chestx_det(root: Path) -> Expected:
+    square = [[0, 0], [9, 0], [9, 9]]
+    train = [
+        {
+            "file_name": "36199.png",
+            "syms": ["Effusion", "Diffuse Nodule"],
+            "boxes": [[0, 512, 256, 1024], [256, 0, 512, 128]],
+            "polygons": [square, square],
+        },
+        {"file_name": "36200.png", "syms": [], "boxes": [], "polygons": []},
+    ]
+    test = [{"file_name": "9.png", "syms": ["Mass"], "boxes": [[1, 2, 3, 4]], "polygons": [square]}]
+    text(root / "ChestX_Det_train.json", json.dumps(train))
+    text(root / "ChestX_Det_test.json", json.dumps(test))
+    film(root / "train_data" / "36199.png", 1)
+    film(root / "train_data" / "36200.png", 2)
+    return Expected(root, films=2, missing=1, boxes=2)
+
+
+def rsna(root: Path) -> Expected:
+    text(
+        root / "stage_2_train_labels.csv",
+        """
+        patientId,x,y,width,height,Target
+        f1,256.0,128.0,512.0,256.0,1
+        f1,0.0,0.0,128.0,128.0,1
+        f2,,,,,0
+        f3,1.0,1.0,2.0,2.0,1
+        """,
+    )
+    text(
+        root / "stage_2_detailed_class_info.csv",
+        """
+        patientId,class
+        f1,Lung Opacity
+        f1,Lung Opacity
+        f2,No Lung Opacity / Not Normal
+        f3,Lung Opacity
+        """,
+    )
+    mapping = [{"subset_img_id": "f1", "img_id": "00000001_000.png"}]
+    text(root / "pneumonia-challenge-dataset-mappings_2018.json", json.dumps(mapping))
+    dicom(root / "stage_2_train_images" / "f1.dcm", 1, height=64, width=32)
+    film(root / "stage_2_train_images" / "f2.png", 2)
+    return Expected(root, films=2, missing=1, boxes=2)
+
+
 def class_folders(root: Path) -> Expected:
     film(root / "train" / "normal" / "p1_a.png", 1)
     film(root / "train" / "my class" / "p2_a.png", 2)
@@ -365,6 +478,11 @@ MINI: dict[str, Callable[[Path], Expected]] = {
     "chexpert": chexpert,
     "mimic_cxr": mimic_cxr,
     "padchest": padchest,
+    "vinbig": vinbig,
+    "coco": coco,
+    "yolo_boxes": yolo_boxes,
+    "chestx_det": chestx_det,
+    "rsna": rsna,
     "class_folders": class_folders,
     "csv": csv,
 }
