@@ -67,6 +67,10 @@ class EvaluationError(HilumError):
     """Truth, scores and groups do not fit together, or a number is asked of them that they cannot give."""
 
 
+class BoxError(HilumError):
+    """A table or an array of boxes holds what no box can be: reversed, empty, outside its film, without a score."""
+
+
 class MissingExtraError(HilumError):
     """A feature needs packages of an optional extra that is not installed."""
 
