@@ -1,4 +1,4 @@
-"""`hilum data list | prepare | describe | duplicates | split | store`"""
+"""`hilum data list | prepare | describe | duplicates | readers | split | store`"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from hilum.cli.duplicates import duplicates
+from hilum.cli.readers import readers
 from hilum.errors import one_line
 
 app = typer.Typer(
@@ -103,6 +104,7 @@ def describe(
 
 
 app.command()(duplicates)
+app.command()(readers)
 
 
 @app.command()

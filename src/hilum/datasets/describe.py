@@ -87,22 +87,23 @@ def markdown(found: dict[str, Any], pictures: list[str]) -> str:
     if found["labels"]:
         keys = ("positive", "negative", "unknown")
         counts = [(name, *(c[k] for k in keys)) for name, c in found["labels"].items()]
-        lines += _table("Labels", ("finding", *keys), counts)
+        lines += titled_table("Labels", ("finding", *keys), counts)
     for key in ("class", "split", "source", "view", "sex", "age", "boxes"):
         if found[key]:
-            lines += _table(
+            lines += titled_table(
                 key.capitalize(), (key, "films" if key != "boxes" else "boxes"), list(found[key].items())
             )
     for key in ("view", "sex"):
         by = found[f"positive_by_{key}"]
         if found["labels"] and by:
             shares = [(name, *map(_percent, row)) for name, row in _rows(by)]
-            lines += _table(f"Share positive by {key}", ("finding", *by), shares)
+            lines += titled_table(f"Share positive by {key}", ("finding", *by), shares)
     lines += ["", *(f"![{p.removesuffix('.png')}]({p})" for p in pictures), ""]
     return "\n".join(lines)
 
 
-def _table(title: str, header: tuple[str, ...], rows: list[tuple]) -> list[str]:
+def titled_table(title: str, header: tuple[str, ...], rows: list[tuple]) -> list[str]:
+    """Lines of a Markdown heading and a table under it."""
     lines = ["", f"## {title}", "", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return lines + [
         "| " + " | ".join(f"{v:,}" if isinstance(v, int) else str(v) for v in row) + " |" for row in rows

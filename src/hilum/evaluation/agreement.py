@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
@@ -39,9 +41,8 @@ def cohen_kappa(
         raise EvaluationError(f"marks of shape {a.shape} beside {b.shape}")
     known = ~(np.isnan(a) | np.isnan(b))
     # Sparse: of many pairs of readers each film has few, and most findings are absent.
-    both, one, two, read = (
-        csr_array(np.where(known, marks, 0.0)) for marks in (a * b, a, b, known.astype(np.float64))
-    )
+    both, one, two = (csr_array(known & (marks == 1), dtype=np.float64) for marks in (a * b, a, b))
+    read = csr_array(known, dtype=np.float64)
 
     def kappa(weights: Floats) -> Floats:
         n = weights @ read
@@ -98,16 +99,18 @@ def ratio_of_sums(
 ) -> Estimate:
     """Sum of parts over sum of wholes, both (n,) a film, with an interval from drawing films (or patients).
 
-    The mean over boxes where films have different numbers of them; n counts the films with a whole above 0.
+    The mean over boxes where films have different numbers of them. Films whose whole is 0 say nothing and are not drawn.
     """
     part, whole = np.asarray(parts, np.float64), np.asarray(wholes, np.float64)
-    both = np.stack([part, whole], 1)
+    told = whole > 0
+    both = np.stack([part, whole], 1)[told]
+    groups = None if groups is None else np.asarray(groups)[told]
 
     def ratio(weights: Floats) -> Floats:
         sums = weights @ both
         return np.divide(sums[:, 0], sums[:, 1], out=np.full(len(sums), np.nan), where=sums[:, 1] > 0)
 
-    return _estimate(ratio, len(part), int((whole > 0).sum()), groups, replicates, seed, confidence, None)
+    return _estimate(ratio, len(both), len(both), groups, replicates, seed, confidence, None)
 
 
 def match(
@@ -154,7 +157,7 @@ def _beyond_chance(agreed: Floats, chance: Floats, n: Floats) -> Floats:
 
 
 def _estimate(
-    statistic: object,
+    statistic: Callable[[Floats], Floats],
     n: int,
     counted: int,
     groups: ArrayLike | None,
@@ -165,7 +168,6 @@ def _estimate(
 ) -> Estimate:
     if n == 0:
         return Estimate.undefined("no films to count", 0, positives, "bootstrap")
-    assert callable(statistic)
     value = float(statistic(np.ones((1, n)))[0])
     if np.isnan(value):
         return Estimate.undefined("undefined on these films", counted, positives, "bootstrap")
