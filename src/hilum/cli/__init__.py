@@ -8,7 +8,7 @@ import sys
 import typer
 
 from hilum import __version__
-from hilum.cli import analyze, audit, bundle, data, evaluate, models, reproduce, train
+from hilum.cli import analyze, audit, boxes, bundle, data, evaluate, models, reproduce, train
 from hilum.errors import HilumError, one_line
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("audit")(audit.audit)
 app.command("reproduce")(reproduce.reproduce)
 app.add_typer(data.app, name="data")
+app.add_typer(boxes.app, name="boxes")
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(models.app, name="models")
 
