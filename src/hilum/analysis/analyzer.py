@@ -19,10 +19,11 @@ from torch import Tensor
 from hilum.analysis.explain import check_method, explained
 from hilum.analysis.heatmaps import DEFAULT, Map, lung_shares
 from hilum.analysis.lungs import find_lungs
-from hilum.analysis.report import BundleUsed, FindingResult, LungsResult, Report
+from hilum.analysis.report import BoxResult, BundleUsed, FindingResult, LungsResult, Report
 from hilum.analysis.uncertainty import Uncertain, film_seed, uncertainty
 from hilum.bundles import Bundle, builtin_names, load
 from hilum.bundles.card import interval
+from hilum.bundles.detecting import detect_film
 from hilum.bundles.info import Info
 from hilum.errors import BundleError
 from hilum.images.quality import assess
@@ -78,11 +79,12 @@ class Analyzer:
             bundle.eval()
             bundle.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on a CPU
         self.segmenters = [b for b in loaded if b.info.task == "segment"]
-        self.classifiers = [b for b in loaded if b.info.task != "segment"]
+        self.finders = [b for b in loaded if b.info.task != "segment"]
         self.samples, self.seed = samples, seed
         self.with_heatmaps, self.heatmap_method = with_heatmaps, heatmap_method
-        for bundle in self.classifiers if with_heatmaps else ():
-            check_method(bundle, heatmap_method)
+        for bundle in self.finders if with_heatmaps else ():
+            if bundle.info.task != "detect":
+                check_method(bundle, heatmap_method)
 
     @torch.inference_mode()
     def analyze(self, film: Films) -> Report:
@@ -99,11 +101,15 @@ class Analyzer:
             quality = assess(film, lungs.right + 2 * lungs.left)
         notices = [*film.notices, *quality.notices]
         findings: list[FindingResult] = []
+        boxes: list[BoxResult] = []
         if quality.analysable:
             suited, skipped = self._suited(film)
             used += suited
             notices += skipped + [n for b in used for n in _mismatches(b.info, film)]
             for bundle in suited:
+                if bundle.info.task == "detect":
+                    boxes += detected(bundle, film)
+                    continue
                 found = self._classify(bundle, film, lungs)
                 notices += _straying(found)
                 findings += found
@@ -114,23 +120,24 @@ class Analyzer:
             warnings=tuple(dict.fromkeys(notices)),
             bundles=tuple(_used(b) for b in used),
             findings=tuple(findings),
+            boxes=tuple(boxes),
             lungs=lungs,
             heatmap_method=self.heatmap_method if any(f.heatmap is not None for f in findings) else None,
             seconds=time.perf_counter() - started,
         )
 
     def _suited(self, film: Radiograph) -> tuple[list[Bundle], list[Notice]]:
-        """The classification bundles to run, and a notice for each left out for want of an age."""
+        """The bundles to run that find something, and a notice for each left out for want of an age."""
         if self.asked_for:
-            return self.classifiers, []
-        suited = [b for b in self.classifiers if b.info.applies.suits(film.age)]
+            return self.finders, []
+        suited = [b for b in self.finders if b.info.applies.suits(film.age)]
         unknown = [
             Notice(
                 "bundle_skipped",
                 f"The bundle '{b.info.name}' ({b.info.title}) is for ages {_ages(b.info)} and did not run: the film's age is"
                 " unknown. It runs when asked for by name.",
             )
-            for b in self.classifiers
+            for b in self.finders
             if b not in suited and b.info.applies.by_default and film.age is None
         ]
         return suited, unknown
@@ -163,6 +170,17 @@ def analyze(film: Films, bundles: Sequence[str | Path | Bundle] | None = None) -
 @functools.cache
 def _builtin() -> Analyzer:
     return Analyzer()
+
+
+def detected(bundle: Bundle, film: Radiograph) -> list[BoxResult]:
+    """A detector's boxes on a film that reach their class's threshold, the best first; none of a class without one."""
+    found = detect_film(bundle, film)
+    cuts = [label.threshold.value if label.threshold else float("nan") for label in bundle.info.labels]
+    return [
+        BoxResult(bundle.labels[kind], float(score), (box[0], box[1], box[2], box[3]), bundle.info.name)
+        for box, score, kind in zip(found.boxes.tolist(), found.scores, found.kind, strict=True)
+        if score >= cuts[kind]
+    ]
 
 
 def prepared(bundle: Bundle, film: Radiograph) -> Tensor:
@@ -231,7 +249,7 @@ def _mismatches(info: Info, film: Radiograph) -> Iterable[Notice]:
             f"The film has {film.width} x {film.height} pixels; the bundle '{info.name}' was trained on {width} x {height}."
             " Fine detail is missing.",
         )
-    if info.task == "multilabel" and any(label.threshold is None for label in info.labels):
+    if info.task in ("multilabel", "detect") and any(label.threshold is None for label in info.labels):
         yield Notice(
             "no_threshold",
             f"The bundle '{info.name}' lacks thresholds for some findings: none is called positive.",

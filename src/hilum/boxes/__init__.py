@@ -8,12 +8,14 @@ boxes may meet, one number (or name) a box; `group_numbers(images, classes)` mak
 from hilum.boxes.fuse import METHODS, Fused, fuse, group_numbers
 from hilum.boxes.fusion import CONF_TYPES, nmw, wbf
 from hilum.boxes.geometry import area, as_boxes, clip, giou, iou, paired_iou, valid
+from hilum.boxes.select import Selected, select
 from hilum.boxes.suppression import nms, soft_nms
 
 __all__ = [
     "CONF_TYPES",
     "METHODS",
     "Fused",
+    "Selected",
     "area",
     "as_boxes",
     "clip",
@@ -24,6 +26,7 @@ __all__ = [
     "nms",
     "nmw",
     "paired_iou",
+    "select",
     "soft_nms",
     "valid",
     "wbf",

@@ -61,6 +61,8 @@ def export(bundle: str | Path | Bundle, to: Form, out: str | Path, films: Films 
     if to not in get_args(Form):
         raise BundleError(f"there is no form '{to}'", mend=f"Choose from: {', '.join(get_args(Form))}")
     loaded = bundle if isinstance(bundle, Bundle) else load(bundle)
+    if loaded.info.task == "detect":
+        raise BundleError("detectors have no other form yet", path=loaded.info.name, mend="Run it in torch")
     weights = weights_file(loaded)
     model = as_written(loaded)
     inputs = _prepared(loaded, films)

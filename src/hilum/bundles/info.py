@@ -15,7 +15,7 @@ from pydantic import (
 
 from hilum.images.preparation import Preparation
 
-Task = Literal["multilabel", "multiclass", "segment"]
+Task = Literal["multilabel", "multiclass", "segment", "detect"]
 Form = Literal["onnx", "openvino", "int8"]
 
 

@@ -25,6 +25,7 @@ class Augmentation(BaseModel):
     contrast: factor from 1 - contrast to 1 + contrast about the film's mean.
     gamma: exponent from 1 / (1 + gamma) to 1 + gamma, uniform in its logarithm.
     veil: probability of each of two soft bright ellipses (see `veil.py`).
+    mosaic: probability that a film with boxes becomes a mosaic of itself and three others (see `mosaic.py`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +38,7 @@ class Augmentation(BaseModel):
     contrast: float = Field(0.15, ge=0, lt=1)
     gamma: float = Field(0.15, ge=0)
     veil: float = Field(0.0, ge=0, le=1)
+    mosaic: float = Field(0.0, ge=0, le=1)
 
     def draw(self, films: int, size: tuple[int, int], generator: torch.Generator) -> Change:
         """Chance, drawn from `generator`: a change for each of `films` films of (height, width)."""

@@ -14,16 +14,20 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import poisson
 
+from hilum.boxes import Selected
 from hilum.bundles import Bundle, load, save
 from hilum.bundles.card import measured
+from hilum.bundles.detecting import detect_film
 from hilum.bundles.files import locate
 from hilum.datasets.manifest import Manifest
 from hilum.datasets.preparing import IGNORE, canonical_mask, read_mask
 from hilum.datasets.split import Split
 from hilum.errors import HilumError, ManifestError, ReadError, SplitError, one_line
+from hilum.evaluation.detection import Detections
 from hilum.evaluation.overlap import OverlapScores, overlap_scores
 from hilum.images.radiograph import Radiograph
 from hilum.images.read import read
+from hilum.learning.detections import beside, measure_detector, true_boxes
 from hilum.learning.material import patient_keys, where
 from hilum.learning.progress import tracked
 from hilum.learning.recipe import LEAKY
@@ -75,6 +79,9 @@ def evaluate(
     if loaded.info.task == "segment":
         films, scores, failures = _overlaps(loaded, films)
         result = measure_segmenter(scores, films, out, unit="pixels of the film")
+    elif loaded.info.task == "detect":
+        films, boxes, failures = _boxes(loaded, films)
+        result = measure_detector(boxes, loaded.labels, films, out, unit="pixels of the film")
     else:
         films = labelled(loaded, films)
         films, logits, failures = _logits(loaded, films)
@@ -239,6 +246,32 @@ def _overlap(bundle: Bundle, film: Radiograph, films: Manifest, row: int) -> Ove
     probability = bundle.info.preparation.place(size).map_to_source(maps[0].amax(-1).numpy())
     found = probability >= (threshold.value if threshold else 0.5)
     return overlap_scores(truth == 1, found, ignore=truth == IGNORE)
+
+
+def _boxes(bundle: Bundle, films: Manifest) -> tuple[Manifest, Detections, list[str]]:
+    """What is found on every film that can be read beside the films' own boxes, and the faults of the others."""
+    parts: list[Selected] = []
+    failures: list[str] = []
+    good: list[bool] = []
+    for image_id, path in zip(films.image_ids, tracked(films.paths(), "reading and detecting"), strict=True):
+        try:
+            parts.append(detect_film(bundle, read(path), len(parts)))
+            good.append(True)
+        except HilumError as error:
+            failures.append(_fault(image_id, error))
+            good.append(False)
+    if not parts:
+        raise ReadError(f"none of the {len(films)} films could be read; the first: {failures[0]}")
+    films = films.filter(pl.Series(good))
+    true = true_boxes(films, bundle.labels)
+    if not true.height:
+        raise ManifestError(
+            "none of these films has a box of a finding that the bundle gives",
+            mend=f"It gives: {', '.join(bundle.labels)}",
+        )
+    corners = true.select("x1", "y1", "x2", "y2").to_numpy().astype(np.float64)
+    film, kind = (true[name].to_numpy().astype(np.int64) for name in ("film", "kind"))
+    return films, beside(parts, corners, film, kind, len(films), len(bundle.labels)), failures
 
 
 def _record(loaded: Bundle, given: str | Path | Bundle, title: str, result: dict[str, Any]) -> None:

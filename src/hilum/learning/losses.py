@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from hilum.learning.yolo_loss import Gains
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -151,8 +153,24 @@ class FocalDice(_Options):
         return binary_focal(logits, targets, self.alpha, self.gamma) + soft_dice(logits, targets, self.smooth)
 
 
+class Yolo(_Options):
+    """For boxes by YOLOv5 (`learning.yolo_loss`): how much each part counts, as published."""
+
+    kind: Literal["yolo"] = "yolo"
+    box: float = Field(0.05, ge=0)
+    objectness: float = Field(1.0, ge=0)
+    classes: float = Field(0.5, ge=0)
+    reach: float = Field(4.0, gt=1)
+    smoothing: float = Field(0.0, ge=0, lt=1)
+
+    @property
+    def gains(self) -> Gains:
+        return Gains(self.box, self.objectness, self.classes, self.reach, self.smoothing)
+
+
 AnyLoss = Annotated[
-    BinaryCrossEntropy | Focal | CrossEntropy | Dice | BCEDice | FocalDice, Field(discriminator="kind")
+    BinaryCrossEntropy | Focal | CrossEntropy | Dice | BCEDice | FocalDice | Yolo,
+    Field(discriminator="kind"),
 ]
 
 

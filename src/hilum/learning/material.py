@@ -19,11 +19,21 @@ from hilum.errors import RecipeError
 from hilum.images.preparation import Preparation
 from hilum.learning import writing
 from hilum.learning.recipe import Data, Recipe, SourceData, expand
-from hilum.learning.refusals import LEARNT, refuse_empty, refuse_one_sided, refuse_unlearnable, tell_absent
-from hilum.learning.targets import Targets, auxiliary, softened, taught, truth_of
+from hilum.learning.refusals import (
+    LEARNT,
+    refuse_boxless,
+    refuse_empty,
+    refuse_one_sided,
+    refuse_unlearnable,
+    tell_absent,
+)
+from hilum.learning.targets import Targets, auxiliary, boxes_of, softened, taught, truth_of
 
 FIXED = "fixed_part"
 """Column of films whose part the recipe gives, whatever the split."""
+
+LABELLED = ("multilabel", "multiclass")
+"""Tasks that learn labels of whole films."""
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +45,8 @@ class Part:
     Attributes
     ----------
     rows: where its films lie in the store.
-    targets: what the loss is held to, (n, labels + auxiliary) or classes (n,); None for masks, which lie in the store.
+    targets: what the loss is held to, (n, labels + auxiliary), classes (n,) or boxes (n, k, 5); None for masks, which lie
+        in the store.
     truth: the labels themselves, without teacher and auxiliary, (n, labels) or (n,).
     """
 
@@ -154,7 +165,7 @@ def gather(recipe: Recipe) -> Material:
     seen = manifest.filter(pl.col("split").is_in(LEARNT))
     seen = where(seen, data.learn_from, "learn_from")
     refuse_empty(seen)
-    if recipe.task != "segment":  # a label that is not there is said before a film is read
+    if recipe.task in LABELLED:  # a label that is not there is said before a film is read
         truth_of(seen, recipe.task, data.labels)
         for name in data.auxiliary:
             auxiliary(seen, name)
@@ -167,7 +178,9 @@ def gather(recipe: Recipe) -> Material:
     sides = [_part(recipe, seen.filter(split=side), store, side) for side in LEARNT]
     for side, part in zip(LEARNT, sides, strict=True):
         logger.info("%s: %d films of %d patients", side, len(part.manifest), patients_in(part.manifest))
-    if recipe.task != "segment":
+    if recipe.task == "detect":
+        refuse_boxless(recipe, *(np.asarray(side.targets) for side in sides))
+    if recipe.task in LABELLED:
         refuse_unlearnable(recipe, sides[0].truth)
         refuse_one_sided(recipe, sides[1].truth)
         tell_absent(recipe, "validation", sides[1].manifest)
@@ -247,6 +260,8 @@ def _part(recipe: Recipe, manifest: Manifest, store: pixel_store.PixelStore, sid
     if recipe.task == "segment":
         return Part(manifest, rows, None, None)
     data = recipe.data
+    if recipe.task == "detect":
+        return Part(manifest, rows, boxes_of(manifest, data.labels, recipe.preparation), None)
     truth = truth_of(manifest, recipe.task, data.labels)
     if recipe.task == "multiclass":
         return Part(manifest, rows, truth, truth)

@@ -225,7 +225,7 @@ class Recipe(Section):
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
-    task: Literal["multilabel", "multiclass", "segment"]
+    task: Literal["multilabel", "multiclass", "segment", "detect"]
     data: Data
     preparation: Preparation
     model: ModelChoice = ModelChoice()
@@ -242,6 +242,10 @@ class Recipe(Section):
     def _fits(self) -> Recipe:
         if (self.task == "multiclass") != (self.loss.kind == "cross_entropy"):
             raise ValueError(f"task {self.task!r} does not go with loss {self.loss.kind!r}")
+        if (self.task == "detect") != (self.loss.kind == "yolo"):
+            raise ValueError(f"task {self.task!r} does not go with loss {self.loss.kind!r}")
+        if self.augmentation.mosaic and self.task != "detect":
+            raise ValueError("augmentation.mosaic goes with task 'detect' only")
         if self.task == "segment" and self.data.labels:
             raise ValueError("a segmentation learns the manifest's masks: `data.labels` must be empty")
         if self.task != "segment" and not self.data.labels:
@@ -255,8 +259,10 @@ class Recipe(Section):
                 raise ValueError(f"phases.{number}.size: {phase.size} is more than `preparation.size`")
             if phase.mixup and self.task != "multilabel":
                 raise ValueError(f"phases.{number}.mixup goes with task 'multilabel' only")
-            if phase.sampler != "none" and self.task == "segment":
-                raise ValueError(f"phases.{number}.sampler: films with masks have nothing to be balanced by")
+            if phase.sampler != "none" and self.task in ("segment", "detect"):
+                raise ValueError(
+                    f"phases.{number}.sampler: films with masks or boxes have nothing to be balanced by"
+                )
         self._weights_fit()
         return self
 
@@ -273,8 +279,9 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what the recipe asks for (places on disk left out)."""
-        content = self._placeless().model_dump_json(exclude=PLACES)
+        """SHA-256 of what the recipe asks for (places on disk left out, and a later field where it asks for nothing)."""
+        kept = {**PLACES, **({} if self.augmentation.mosaic else {"augmentation": {"mosaic"}})}
+        content = self._placeless().model_dump_json(exclude=kept)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def portable(self) -> Recipe:

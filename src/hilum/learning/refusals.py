@@ -49,6 +49,22 @@ def refuse_unlearnable(recipe: Recipe, truth: Targets | None) -> None:
             )
 
 
+def refuse_boxless(recipe: Recipe, train: Targets, validation: Targets) -> None:
+    """A class of which training has no box, or validation without any box, by which no epoch could be chosen."""
+    held = np.asarray(train, np.float64)[..., 0]
+    lacking = [name for number, name in enumerate(recipe.data.labels) if not (held == number).any()]
+    if lacking:
+        raise RecipeError(
+            f"data.labels: no training film has a box of {', '.join(lacking)}",
+            mend="Take it out of data.labels, or change data.split",
+        )
+    if np.isnan(np.asarray(validation, np.float64)[..., 0]).all():
+        raise RecipeError(
+            "no validation film has a box, so that no epoch can be chosen",
+            mend="Give data.split.validation a greater share, or another seed",
+        )
+
+
 def refuse_one_sided(recipe: Recipe, truth: Targets | None) -> None:
     """Epochs are chosen by AUC, which needs a film with and a film without."""
     known = np.asarray(truth)

@@ -19,15 +19,19 @@ from hilum.bundles.info import Architecture, Code, Cut, Info, Label, Provenance,
 from hilum.datasets.preparing import IGNORE
 from hilum.errors import BundleError, RecipeError
 from hilum.evaluation.calibration import Calibration, fit_platt, fit_softmax_temperature, fit_temperature
+from hilum.evaluation.detection_range import best_f1
 from hilum.evaluation.overlap import overlap_scores
 from hilum.evaluation.thresholds import choose_thresholds
 from hilum.findings import UnknownFindingError, find
 from hilum.learning import material, weights, writing
+from hilum.learning.anchors import fit_anchors
+from hilum.learning.detections import detect_store, measure_detector
 from hilum.learning.history import History
 from hilum.learning.phases import checked_device, run_phase
 from hilum.learning.recipe import Recipe
 from hilum.learning.results import measure_classifier, measure_segmenter, predict_store
 from hilum.models import Classifier, Model, Segmenter, build
+from hilum.models.contract import Detector
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +58,7 @@ def train(recipe: Recipe, folder: str | Path, tensorboard: bool = False, device:
         stuff.manifest.save(folder / "manifest.parquet")  # for `hilum evaluate ... --split test`
     _note_loss(folder, recipe, stuff)
     torch.manual_seed(recipe.seed)
-    model = build_model(recipe)
+    model = build_model(fitted(recipe, stuff))
     history = History(folder, tensorboard)
     for number, phase in enumerate(recipe.phases):
         logger.info("phase %d of %d: %s", number + 1, len(recipe.phases), phase.name)
@@ -89,6 +93,20 @@ def finished(recipe: Recipe, folder: str | Path) -> Path | None:
     return bundle
 
 
+def fitted(recipe: Recipe, stuff: material.Material) -> Recipe:
+    """The recipe with what a model takes from training films: a detector's anchors, where the recipe gives none."""
+    options = recipe.model.options
+    if recipe.task != "detect" or "anchors" in options:
+        return recipe
+    boxes = np.asarray(stuff.train.targets)
+    held = boxes[~np.isnan(boxes[..., 0])]
+    anchors = fit_anchors(
+        held[:, 3:] - held[:, 1:3], reach=getattr(recipe.loss, "reach", 4.0), seed=recipe.seed
+    )
+    choice = recipe.model.model_copy(update={"options": {**options, "anchors": anchors}})
+    return recipe.model_copy(update={"model": choice})
+
+
 def build_model(recipe: Recipe) -> Model:
     """The recipe's model with its first weights, held to the preparation."""
     choice, steps = recipe.model, recipe.preparation
@@ -107,7 +125,8 @@ def build_model(recipe: Recipe) -> Model:
             model.mean,
             model.std,
         )
-    if isinstance(model, Segmenter) != (recipe.task == "segment"):
+    kinds = {"segment": Segmenter, "detect": Detector}
+    if not isinstance(model, kinds.get(recipe.task, Classifier)):
         raise RecipeError(f"model.name: '{choice.name}' is not made for task '{recipe.task}'")
     if recipe.data.auxiliary and not (isinstance(model, Classifier) and model.linear_head()):
         raise RecipeError("data.auxiliary: the model's head is not one linear layer, which alone can be cut")
@@ -129,6 +148,8 @@ def conclude(recipe: Recipe, model: Model, stuff: material.Material, folder: Pat
     # What is chosen here must hold for the weights in the file, which are of 16 bit.
     bundle.model = as_written(bundle)
     rows = stuff.validation.rows
+    if recipe.task == "detect":
+        return _conclude_detector(bundle, recipe, stuff, folder)
     logits = predict_store(bundle, stuff.store.images, rows)
     if recipe.task == "segment":
         masks = np.asarray(stuff.store.masks)[rows]
@@ -149,10 +170,27 @@ def conclude(recipe: Recipe, model: Model, stuff: material.Material, folder: Pat
     return bundle
 
 
+def _conclude_detector(bundle: Bundle, recipe: Recipe, stuff: material.Material, folder: Path) -> Bundle:
+    """The score from which on each class's boxes count, and what validation films measured."""
+    part = stuff.validation
+    boxes = detect_store(bundle, stuff.store.images, part.rows, np.asarray(part.targets))
+    labels = []
+    for label, cut in zip(bundle.info.labels, best_f1(boxes), strict=True):
+        value = None if np.isnan(cut.value) else Cut(value=cut.value, rule="f1 of boxes, IoU above 0.4")
+        labels.append(label.model_copy(update={"threshold": value}))
+    result = measure_detector(
+        boxes, bundle.labels, part.manifest, folder / "validation", unit="prepared pixels"
+    )
+    name = f"validation (chose {_choices(recipe)})"
+    bundle.info = bundle.info.model_copy(update={"labels": tuple(labels), "metrics": {name: result}})
+    return bundle
+
+
 def _choices(recipe: Recipe) -> str:
     """What validation films decided, in words."""
-    calibrated = recipe.task != "segment" and recipe.choices.calibration != "none"
-    *others, last = ["epoch", *["calibration"] * calibrated, *["thresholds"] * (recipe.task == "multilabel")]
+    calibrated = recipe.task in material.LABELLED and recipe.choices.calibration != "none"
+    cuts = recipe.task in ("multilabel", "detect")
+    *others, last = ["epoch", *["calibration"] * calibrated, *["thresholds"] * cuts]
     return f"the {', '.join(others)} and {last}" if others else f"the {last}"
 
 
@@ -207,7 +245,8 @@ def _info(recipe: Recipe, stuff: material.Material) -> Info:
         title=says.title,
         task=recipe.task,
         model=Architecture(
-            name=recipe.model.name, options={**recipe.model.options, "channels": recipe.preparation.channels}
+            name=recipe.model.name,
+            options={**fitted(recipe, stuff).model.options, "channels": recipe.preparation.channels},
         ),
         preparation=recipe.preparation,
         labels=tuple(_label(name) for name in names),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hilum.datasets.manifest import SOFT, Manifest
 from hilum.errors import RecipeError
 from hilum.evaluation.calibration import fit_platt
+from hilum.images.preparation import Preparation
 from hilum.learning.recipe import Data
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,34 @@ def truth_of(manifest: Manifest, task: str, labels: tuple[str, ...]) -> Targets:
             f"the films have no label {', '.join(lacking)}", mend=f"They have: {', '.join(names)}"
         )
     return values[:, [names.index(name) for name in labels]]
+
+
+def boxes_of(manifest: Manifest, labels: tuple[str, ...], preparation: Preparation) -> NDArray[np.float32]:
+    """The boxes that a film's detector is held to, (n, k, 5): class, then x1, y1, x2, y2 in prepared pixels; NaN where none.
+
+    k is the greatest number of boxes on a film, at least 1. Boxes are cut off at the edge of what is prepared, and those of
+    which nothing is left there are left out. RecipeError where a film with boxes does not say its size.
+    """
+    wanted = manifest.boxes.filter(pl.col("finding").is_in(labels))
+    sizes = dict(zip(manifest.image_ids, manifest.table.select("height", "width").rows(), strict=True))
+    by_film: dict[str, list[NDArray[np.float64]]] = {image_id: [] for image_id in manifest.image_ids}
+    for image_id, finding, *box in wanted.select("image_id", "finding", "x1", "y1", "x2", "y2").rows():
+        height, width = sizes[image_id]
+        if height is None or width is None:
+            raise RecipeError(
+                f"{image_id}: a film with boxes does not say its size", mend="Prepare the manifest again"
+            )
+        placed = preparation.place((height, width)).boxes_to_prepared(np.array([box]))[0]
+        limit = np.array([preparation.size[1], preparation.size[0]] * 2, np.float64)
+        cut = np.clip(placed, 0, limit)
+        if (cut[2:] > cut[:2]).all():
+            by_film[image_id].append(np.array([labels.index(finding), *cut]))
+    most = max([1, *(len(each) for each in by_film.values())])
+    out = np.full((len(by_film), most, 5), np.nan, np.float32)
+    for film, each in enumerate(by_film.values()):
+        if each:
+            out[film, : len(each)] = each
+    return out
 
 
 def auxiliary(manifest: Manifest, name: str) -> NDArray[np.float32]:

@@ -207,7 +207,11 @@ class YOLOv5(Detector):
         return torch.cat(out, 1)
 
     def detect(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        found = self.decode(self.forward(images))
+        return self.boxes(self.forward(images))
+
+    def boxes(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Maps to boxes (n, k, 4) by their corners, and scores (n, k, classes): objectness times class."""
+        found = self.decode(maps)
         centre, half = found[..., :2], found[..., 2:4] / 2
         return torch.cat((centre - half, centre + half), -1), found[..., 4:5] * found[..., 5:]
 

@@ -1,9 +1,15 @@
 """Tasks: what a training step does."""
 
 from hilum.learning.tasks.classify import MultiClass, MultiLabel
+from hilum.learning.tasks.detect import Detect
 from hilum.learning.tasks.segment import Segment
 from hilum.learning.tasks.task import Task
 
-TASKS: dict[str, type[Task]] = {"multilabel": MultiLabel, "multiclass": MultiClass, "segment": Segment}
+TASKS: dict[str, type[Task]] = {
+    "multilabel": MultiLabel,
+    "multiclass": MultiClass,
+    "segment": Segment,
+    "detect": Detect,
+}
 
-__all__ = ["TASKS", "MultiClass", "MultiLabel", "Segment", "Task"]
+__all__ = ["TASKS", "Detect", "MultiClass", "MultiLabel", "Segment", "Task"]

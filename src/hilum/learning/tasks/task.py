@@ -15,9 +15,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from hilum.datasets.augment import Augmentation, Change
 from hilum.images.preparation import Preparation
 from hilum.learning.feed import Feed
-from hilum.learning.losses import Loss
 from hilum.learning.recipe import Phase
 from hilum.models import Classifier, Model, Segmenter
+from hilum.models.contract import Detector
 
 
 class Task(L.LightningModule):
@@ -34,7 +34,7 @@ class Task(L.LightningModule):
         model: Model,
         preparation: Preparation,
         phase: Phase,
-        loss: Loss,
+        loss: Any,
         augmentation: Augmentation,
         seed: int,
     ) -> None:
@@ -84,8 +84,7 @@ class Task(L.LightningModule):
         if self.phase.size is not None:
             images, targets = self.shrunk(images, targets, self.phase.size)
         images, targets = self.augment(images, targets, self._generator)
-        logits = self.model(self._to_input(images)).float()
-        loss = self.loss(logits, targets)
+        loss = self.held(self.outputs(self.model, self._to_input(images)), targets)
         self.log("training/loss", loss, on_step=False, on_epoch=True, batch_size=len(stored))
         return loss
 
@@ -96,9 +95,23 @@ class Task(L.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         stored, targets = batch
         with torch.autocast(stored.device.type, enabled=False):  # what is chosen here is used in float32
-            logits = self(self.preparation.tensor(stored).contiguous(memory_format=torch.channels_last))
-        self.log("validation/loss", self.loss(logits, targets), batch_size=len(stored))
-        self._seen.append((logits.cpu(), targets.cpu()))
+            images = self.preparation.tensor(stored).contiguous(memory_format=torch.channels_last)
+            logits = self.outputs(self.best_model, images)
+        self.log("validation/loss", self.held(logits, targets), batch_size=len(stored))
+        self.note(logits, targets)
+
+    def outputs(self, model: nn.Module, images: Tensor) -> Any:
+        """What `held` and `note` take, float32."""
+        logits: Tensor = model(images)
+        return logits.float()
+
+    def held(self, outputs: Any, targets: Tensor) -> Tensor:
+        """The loss of a batch, a mean over its films."""
+        return self.loss(outputs, targets)
+
+    def note(self, outputs: Any, targets: Tensor) -> None:
+        """Keep a validation batch for the epoch's score."""
+        self._seen.append((outputs.cpu(), targets.cpu()))
 
     def on_validation_epoch_end(self) -> None:
         logits, targets = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
@@ -144,10 +157,10 @@ class Task(L.LightningModule):
         if self.average is not None:
             self.average.eval()
         if self.phase.train == "head":  # a frozen encoder keeps its batch-norm statistics too
-            head = getattr(self.model, "head", None) or getattr(self.model, "decoder", None)
             self.model.eval()
-            if head is not None:
-                head.train()
+            for part in ("head", "decoder", "detect_layer"):
+                if hasattr(self.model, part):
+                    getattr(self.model, part).train()
 
 
 def rate_at(step: int, total: int, phase: Phase) -> float:
@@ -200,7 +213,7 @@ def _averaged(model: Model, decay: float) -> AveragedModel | None:
 
 
 def _encoder_parameters(model: Model) -> Any:
-    return model.encoder_parameters() if isinstance(model, Classifier | Segmenter) else iter(())
+    return model.encoder_parameters() if isinstance(model, Classifier | Segmenter | Detector) else iter(())
 
 
 def _decay_groups(parameters: list[nn.Parameter], rate: float, decay: float) -> list[dict[str, Any]]:

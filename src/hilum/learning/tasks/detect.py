@@ -1,0 +1,83 @@
+"""Detection: boxes of classes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hilum.boxes import select
+from hilum.datasets.mosaic import mosaic
+from hilum.evaluation.detection import Detections
+from hilum.evaluation.detection_ap import voc_map
+from hilum.learning.losses import Yolo
+from hilum.learning.tasks.task import Task
+from hilum.learning.yolo_loss import yolo_loss
+from hilum.models.yolov5 import YOLOv5
+
+
+class Detect(Task):
+    """Targets (n, k, 5): class, then x1, y1, x2, y2 in prepared pixels; rows of NaN where there is no box.
+
+    Score: the mean average precision at an IoU above 0.4, the competition's (`evaluation.detection_ap`).
+    """
+
+    def augment(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        change = self.draw(images, generator)
+        images = change.images(images)
+        moved = torch.full_like(targets, math.nan)
+        given = [film[~film[:, 0].isnan()] for film in targets]
+        for film, (boxes, kept) in enumerate(change.boxes([each[:, 1:] for each in given])):
+            moved[film, : len(kept), 0] = given[film][kept, 0]
+            moved[film, : len(kept), 1:] = boxes.to(moved)
+        if self.augmentation.mosaic:
+            images, moved = mosaic(images, moved, self.augmentation.mosaic, generator)
+        return images, moved
+
+    def shrunk(self, images: Tensor, targets: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        height, width = images.shape[-2:]
+        images, targets = super().shrunk(images, targets.clone(), size)
+        targets[..., 1:] *= targets.new_tensor((size / width, size / height) * 2)
+        return images, targets
+
+    def outputs(self, model: nn.Module, images: Tensor) -> list[Tensor]:
+        return [each.float() for each in model(images)]
+
+    def held(self, outputs: Any, targets: Tensor) -> Tensor:
+        model = self.model
+        assert isinstance(model, YOLOv5)
+        assert isinstance(self.loss, Yolo)
+        pixels = outputs[0].shape[2] * model.strides[0]
+        gains = self.loss.gains.scaled(outputs[0].shape[-1] - 5, pixels)
+        anchors = model.detect_layer.anchors
+        loss, _ = yolo_loss(outputs, rows(targets), anchors, model.strides, gains)
+        return loss / len(targets)
+
+    def note(self, outputs: Any, targets: Tensor) -> None:
+        model = self.best_model
+        assert isinstance(model, YOLOv5)
+        boxes, scores = model.boxes(outputs)
+        self._seen.append((torch.cat((boxes, scores), -1).cpu(), targets.cpu()))
+
+    def score(self, logits: Tensor, targets: Tensor) -> float:
+        found = select(logits[..., :4].numpy(), logits[..., 4:].numpy())
+        film, row = torch.nonzero(~targets[..., 0].isnan(), as_tuple=True)
+        true = targets[film, row].double().numpy()
+        value = voc_map(
+            Detections(
+                found.boxes, found.scores, found.film, found.kind,
+                true[:, 1:], film.numpy(), true[:, 0].astype(np.int64),
+                films=len(targets), classes=logits.shape[-1] - 4,
+            )
+        )  # fmt: skip
+        return 0.0 if math.isnan(value) else value
+
+
+def rows(targets: Tensor) -> Tensor:
+    """Targets (n, k, 5) to (m, 6): film, class, then centre x, y, width and height, in pixels."""
+    film, row = torch.nonzero(~targets[..., 0].isnan(), as_tuple=True)
+    kind, low, high = targets[film, row].split((1, 2, 2), 1)
+    return torch.cat((film[:, None].to(targets), kind, (low + high) / 2, high - low), 1)
