@@ -122,7 +122,7 @@ def _left_out(
 
 def _one(readings: Readings, turn: Bools, rule: str, iou_threshold: float) -> tuple[Detections, Ints]:
     """`turn` (films, readers): at most one reader a film, whose boxes are the predictions."""
-    read = turn.any(1) & (readings.read & ~turn).any(1)
+    read: Bools = np.logical_and(turn.any(1), (readings.read & ~turn).any(1))
     here, mine = readings.of_films(read), turn[read]
     one, others = here.only(mine), truth(here.only(~mine), rule, iou_threshold)
     count, nothing = len(here), len(here.findings)

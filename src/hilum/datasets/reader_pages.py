@@ -10,7 +10,7 @@ import numpy as np
 
 from hilum.datasets.describe import titled_table
 from hilum.datasets.manifest import Manifest
-from hilum.datasets.reader_statistics import RULE, statistics
+from hilum.datasets.reader_statistics import FEWEST, FEWEST_MARKED, RULE, statistics
 from hilum.datasets.readers import Readings
 from hilum.evaluation import plots_readers
 from hilum.evaluation.bootstrap import REPLICATES
@@ -54,6 +54,8 @@ def markdown(found: dict[str, Any]) -> str:
         "",
         *(f"- {note}" for note in found["notes"]),
         f"- Intervals are of 95 %, of {found['replicates']:,} draws of films.",
+        f"- Made by `hilum data readers MANIFEST --out FOLDER --replicates {found['replicates']} --seed {found['seed']}` of"
+        f" the manifest `{found['digest'][:16]}`. Research use only.",
     ]
     rows = [
         (name, row["boxes"], row["films"], *row["films_by_readers"], *_areas(row["area_share"]))
@@ -90,19 +92,22 @@ def markdown(found: dict[str, Any]) -> str:
         f"AP, {RULE} of the others",
     )
     lines += titled_table("Readers", header, readers)
-    alike = sorted(found["pairs"], key=lambda p: (p["kappa"]["value"] or -1.0, p["kappa"]["n"]), reverse=True)
+    lines += ["", "Readers had other films, and so other findings: their APs do not say who reads better."]
+    told = [pair for pair in found["pairs"] if pair["kappa"]["value"] is not None]
     pairs = [
         (
             " and ".join(pair["readers"]),
             *(cell for k in ("kappa", "kappa_marked") for cell in _n_and_text(pair[k])),
         )
-        for pair in alike
+        for pair in sorted(told, key=lambda p: -p["kappa"]["value"])
     ]
     header = ("readers", "films", "kappa", "marked films", "kappa there")
     lines += titled_table("Who reads like whom", header, pairs)
     lines += [
         "",
-        "Kappa is pooled over the findings; the most alike first; empty where they share too few films to say.",
+        f"Kappa is pooled over the findings; the most alike first. Two readers who share fewer than {FEWEST} films, or"
+        f" fewer than {FEWEST_MARKED} marked ones, are left out:"
+        f" {len(found['pairs']) - len(told)} of {len(found['pairs'])} pairs.",
         "",
         "## Figures",
     ]

@@ -21,8 +21,8 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 EVERY = "all findings"
 RULE = "wbf"
 """The rule by which single readers are held to the others."""
-_FEWEST = 30  # films that two readers must share before their kappa is told
-_FEWEST_MARKED = 10  # of them marked; and marked films that a reader must have read before the AP is told
+FEWEST, FEWEST_MARKED = 30, 10
+"""Films, and marked films, that two readers must share before their kappa is told; a reader's AP wants the second."""
 
 
 def statistics(manifest: Manifest, *, replicates: int = REPLICATES, seed: int = 0) -> dict[str, Any]:
@@ -53,7 +53,8 @@ def statistics(manifest: Manifest, *, replicates: int = REPLICATES, seed: int = 
     found["ceiling"] = [_told(leave_one_out(readings, rule, **options), readings) for rule in RULES]
     found["ceiling_of_readers"] = {
         name: _told(leave_one_out(readings, RULE, reader=name, **options), readings)
-        for name in readings.names
+        for number, name in enumerate(readings.names)
+        if (readings.read[:, number] & marked).sum() >= FEWEST_MARKED
     }
     return found
 
@@ -149,7 +150,7 @@ def _overlaps(readings: Readings) -> tuple[Floats, Floats, Floats, Floats]:
     size = films * findings
     sums = np.zeros((4, size))
     for first, second in combinations(readings.slots(), 2):
-        both = (first.any(1) & second.any(1))[:, None]
+        both = np.logical_and(first.any(1), second.any(1))[:, None]
         a, b = readings.only(first & both), readings.only(second & both)
         groups, others = a.film * findings + a.finding, b.film * findings + b.finding
         rows, _, overlap = match(a.boxes, b.boxes, groups, others)
@@ -172,8 +173,8 @@ def _pairs(
         row: dict[str, Any] = {"readers": [readings.names[i], readings.names[j]]}
         for key, films in (("kappa_marked", shared & marked), ("kappa", shared)):
             n, n_marked = int(films.sum()), int((films & marked).sum())
-            kappa = Estimate.undefined(f"fewer than {_FEWEST} films, or {_FEWEST_MARKED} marked ones", n)
-            if n >= _FEWEST and n_marked >= _FEWEST_MARKED:
+            kappa = Estimate.undefined(f"fewer than {FEWEST} films, or {FEWEST_MARKED} marked ones", n)
+            if n >= FEWEST and n_marked >= FEWEST_MARKED:
                 kappa = cohen_kappa(marks[films, i], marks[films, j], replicates=replicates, seed=seed)
             row[key] = kappa.as_dict()
         if shared.any():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -215,6 +215,6 @@ def _numbers(values: pl.Series, number: dict[str, int]) -> Ints:
     return np.array([number[v] for v in values], np.int64)
 
 
-def _natural(name: str) -> Sequence[str | int]:
-    """R2 before R10."""
+def _natural(name: str) -> list[Any]:
+    """R2 before R10: text and numbers by turns."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]

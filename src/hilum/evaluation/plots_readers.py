@@ -76,7 +76,7 @@ def plot_area_histograms(shares: Mapping[str, ArrayLike], path: str | Path, bins
     lowest = min((values.min() for values in known.values()), default=1e-4)
     edges = np.geomspace(lowest, 1.0, bins + 1)
     for axes, (name, values) in zip(axes_of, known.items(), strict=True):
-        axes.hist(values, bins=edges, color=BLUE)
+        axes.hist(values, bins=edges.tolist(), color=BLUE)
         axes.axvline(float(np.median(values)), color=COLOURS[1], linewidth=1.2)
         axes.set_title(f"{name}\n{len(values):,} boxes", fontsize=8)
         axes.set_xscale("log")
@@ -107,6 +107,7 @@ def plot_estimate_columns(
         axes.grid(axis="y", color="#EEEEEE", linewidth=0.6)
         axes.set_xlabel(quantity, fontsize=9)
         axes.set_xlim(min(0.0, axes.get_xlim()[0]), 1.0)
+        axes.set_xticks([0, 0.5, 1])
         axes.tick_params(axis="y", length=0)
     return save(figure, path)
 

@@ -30,6 +30,15 @@ CLASSES = (
 )
 _PUBLISHED = 1024  # pixels a side of the published films, in which the boxes are given
 _PARTS = ("train", "test")
+_SCHEMA: dict[str, pl.DataType] = {
+    "row": pl.Int64(),
+    "image_id": pl.String(),
+    "finding": pl.String(),
+    "reader": pl.String(),
+    **{corner: pl.Float64() for corner in box_rows.CORNERS},
+    "width": pl.Int32(),
+    "height": pl.Int32(),
+}
 
 
 @source(
@@ -108,9 +117,7 @@ def _read(path: Path) -> tuple[list[tuple[str, str]], pl.DataFrame]:
                     f"row {number} (film '{name}'): unknown class '{symptom}'", path=path, mend=mend
                 )
             rows.append((number, Path(name).stem, finding, None, *box, _PUBLISHED, _PUBLISHED))
-    schema = {"row": pl.Int64} | {c: pl.String for c in ("image_id", "finding", "reader")}
-    schema |= {c: pl.Float64 for c in box_rows.CORNERS} | {"width": pl.Int32, "height": pl.Int32}
-    boxes = pl.DataFrame(rows, schema=schema, orient="row")
+    boxes = pl.DataFrame(rows, schema=_SCHEMA, orient="row")
     for corner in box_rows.CORNERS:
         box_rows.refuse(boxes, ~pl.col(corner).is_finite(), f"{corner} is no number", path)
     return films, boxes

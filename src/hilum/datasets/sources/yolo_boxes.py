@@ -146,8 +146,10 @@ def _boxes(
         raise DataError("the film's size cannot be read, so its boxes cannot be placed", path=path)
     shares = pl.DataFrame(rows, schema=_SCHEMA, orient="row")
     for side in ("x", "y", "w", "h"):
-        fault = f"{side} is no share between 0 and 1 of the film's side"
-        box_rows.refuse(shares, ~pl.col(side).is_between(0, 1 + _ROUNDING) | pl.col(side).is_nan(), fault, path)
+        told = f"{side} is no share between 0 and 1 of the film's side"
+        box_rows.refuse(
+            shares, ~pl.col(side).is_between(0, 1 + _ROUNDING) | pl.col(side).is_nan(), told, path
+        )
     half_w, half_h = pl.col("w") / 2, pl.col("h") / 2
     corners = shares.with_columns(
         x1=pl.col("x") - half_w, x2=pl.col("x") + half_w, y1=pl.col("y") - half_h, y2=pl.col("y") + half_h
