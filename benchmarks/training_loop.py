@@ -31,9 +31,9 @@ from torch.nn import functional as F
 
 from hilum.datasets.augment import Augmentation
 from hilum.learning import material, phases
+from hilum.learning.building import build_model
 from hilum.learning.history import History
 from hilum.learning.recipe import Recipe
-from hilum.learning.run import build_model
 
 GOAL = 0.95
 

@@ -16,11 +16,11 @@ from torch import nn
 
 from hilum.errors import RecipeError
 from hilum.learning import checkpoints, phases
+from hilum.learning.building import build_model
 from hilum.learning.history import History
 from hilum.learning.material import Material, gather
 from hilum.learning.phases import run_phase
 from hilum.learning.recipe import Phase, Recipe
-from hilum.learning.run import build_model
 from hilum.learning.tasks import TASKS, MultiLabel, Segment
 from hilum.learning.tasks.segment import as_target, dice
 from hilum.learning.tasks.task import Plateau, rate_at

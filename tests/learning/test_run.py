@@ -20,7 +20,7 @@ from hilum.datasets.manifest import Manifest
 from hilum.errors import MissingExtraError, RecipeError
 from hilum.evaluation.calibration import fit_platt
 from hilum.images import read as reading
-from hilum.learning import run
+from hilum.learning import concluding, run
 from hilum.learning.material import gather
 from hilum.learning.recipe import Data, Recipe, load_recipe
 from hilum.learning.results import predict_store
@@ -205,7 +205,7 @@ def test_what_was_learnt_beside_is_cut_off_and_nothing_else_changes(
     recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     whole: list[torch.nn.Module] = []
-    cut = run.without_auxiliary
+    cut = concluding.without_auxiliary
 
     def spy(model: Any, wish: Recipe) -> Any:
         import copy
@@ -213,7 +213,7 @@ def test_what_was_learnt_beside_is_cut_off_and_nothing_else_changes(
         whole.append(copy.deepcopy(model))
         return cut(model, wish)
 
-    monkeypatch.setattr(run, "without_auxiliary", spy)
+    monkeypatch.setattr(concluding, "without_auxiliary", spy)
     wish = recipe(data={"auxiliary": ["sex:F", "view:AP", "age:30"], "labels": ["Mass"]})
     targets = gather(wish).train.targets
     facts = gather(wish).train.manifest.table

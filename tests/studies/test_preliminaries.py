@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from hilum.evaluation.thresholds import target_sensitivity
-from hilum.learning.run import build_model
+from hilum.learning.building import build_model
 from hilum.studies import cost, looks, looks_tables, rates
 from hilum.studies.jobs import Request
 from hilum.studies.reproduce import reproduce

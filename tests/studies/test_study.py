@@ -9,7 +9,7 @@ from hilum import studies
 from hilum.errors import RecipeError
 from hilum.evaluation.comparison import student_t
 from hilum.evaluation.confusion import Counts
-from hilum.learning.run import build_model
+from hilum.learning.building import build_model
 from hilum.models.contract import parameter_counts
 from hilum.studies.comparisons import printed_comparison, printed_ratio
 from hilum.studies.jobs import Request

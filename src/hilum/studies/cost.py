@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from hilum.datasets.manifest import Manifest
+from hilum.learning.building import build_model
 from hilum.learning.losses import Yolo
 from hilum.learning.material import manifest_of, parted
 from hilum.learning.recipe import Phase, Recipe
-from hilum.learning.run import build_model
 from hilum.studies.jobs import Job, by_arm
 from hilum.studies.machine import device_of
 

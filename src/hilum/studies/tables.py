@@ -10,7 +10,7 @@ import numpy as np
 
 from hilum.evaluation.delong import auc_estimates, macro_auc
 from hilum.evaluation.estimate import Estimate, proportion
-from hilum.learning.run import build_model
+from hilum.learning.building import build_model
 from hilum.models import Classifier
 from hilum.models.contract import parameter_counts
 from hilum.studies.results import ArmResult, Predictions, joined

@@ -1,0 +1,63 @@
+"""From a recipe to the model that it trains, with its first weights."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from hilum.errors import RecipeError
+from hilum.learning import material
+from hilum.learning.anchors import fit_anchors
+from hilum.learning.recipe import Recipe
+from hilum.models import Classifier, Model, Segmenter, build
+from hilum.models.contract import Detector
+
+logger = logging.getLogger(__name__)
+
+
+def fitted(recipe: Recipe, stuff: material.Material) -> Recipe:
+    """The recipe with what a model takes from training films: a detector's anchors, where the recipe gives none."""
+    options = recipe.model.options
+    if recipe.task != "detect" or "anchors" in options:
+        return recipe
+    boxes = np.asarray(stuff.train.targets)
+    held = boxes[~np.isnan(boxes[..., 0])]
+    anchors = fit_anchors(
+        held[:, 3:] - held[:, 1:3], reach=getattr(recipe.loss, "reach", 4.0), seed=recipe.seed
+    )
+    choice = recipe.model.model_copy(update={"options": {**options, "anchors": anchors}})
+    return recipe.model_copy(update={"model": choice})
+
+
+def build_model(recipe: Recipe) -> Model:
+    """The recipe's model with its first weights, held to the preparation."""
+    choice, steps = recipe.model, recipe.preparation
+    outputs = len(recipe.data.labels) + len(recipe.data.auxiliary) or 1
+    pretrained: str | tuple[str | None, ...] | None
+    if isinstance(choice.pretrained, tuple):  # one a backbone
+        pretrained = tuple(_start(recipe, each) for each in choice.pretrained)
+    else:
+        pretrained = _start(recipe, choice.pretrained)
+    model = build(
+        choice.name, outputs=outputs, pretrained=pretrained, channels=steps.channels, **choice.options
+    )
+    if model.mean != steps.mean or model.std != steps.std:
+        logger.info(
+            "the preparation's mean and std are not those that the backbone was made for: %s, %s",
+            model.mean,
+            model.std,
+        )
+    kinds = {"segment": Segmenter, "detect": Detector}
+    if not isinstance(model, kinds.get(recipe.task, Classifier)):
+        raise RecipeError(f"model.name: '{choice.name}' is not made for task '{recipe.task}'")
+    if recipe.data.auxiliary and not (isinstance(model, Classifier) and model.linear_head()):
+        raise RecipeError("data.auxiliary: the model's head is not one linear layer, which alone can be cut")
+    return model
+
+
+def _start(recipe: Recipe, given: str | None) -> str | None:
+    """Where weights to start from lie; a path is taken under the data root."""
+    if given is None or given == "imagenet":
+        return given
+    return str(material.expand_under(recipe.data.root, given))
