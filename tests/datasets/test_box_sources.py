@@ -84,6 +84,40 @@ def test_vinbig_needs_the_published_sizes_of_a_reduction(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("sizes", "fault"),
+    [
+        ("a,200,x", "row 2 .*column 'width' holds no number"),
+        ("a,0,100", "row 2 .*below one pixel"),
+        ("a,200,100\na,201,100", "film 'a' has two sizes"),
+    ],
+)
+def test_vinbig_names_the_row_of_a_size(sizes: str, fault: str, tmp_path: Path) -> None:
+    root = MINI["vinbig"](tmp_path).root
+    (root / "train_meta.csv.gz").unlink()
+    text(root / "train_meta.csv", f"image_id,height,width\n{sizes}")
+    with pytest.raises(DataError, match=fault):
+        registry.load("vinbig", root)
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("00000001_000.png,Mass,1,1,0,10", r"row 4 \(film '00000001_000'\): the box is empty"),
+        ("00000001_000.png,Mass,1000,1,50,10", "row 4 .*outside the film in x"),
+        ("00000001_000.png,Mass,1,1,x,10", "row 4 .*holds no number"),
+        ("00000001_000.png,Gallstone,1,1,2,10", "row 4 .*unknown finding 'Gallstone'"),
+        ("00000003_000.png,Mass,1,1,10,10", "row 4 .*stands in an earlier row"),
+    ],
+)
+def test_nih14_names_the_row_of_a_box(line: str, fault: str, tmp_path: Path) -> None:
+    root = MINI["nih14"](tmp_path).root
+    path = root / "BBox_List_2017.csv"
+    path.write_text(path.read_text() + line + ",,,\n")
+    with pytest.raises(DataError, match=fault):
+        registry.load("nih14", root)
+
+
+@pytest.mark.parametrize(
     ("line", "fault"),
     [
         ("b,Cardiomegaly,3,R6,10,10,5,20", r"row 14 \(film 'b'\): the box is reversed: x2 is below x1"),

@@ -23,7 +23,7 @@ PICTURES = {
     "agreement.png": "Agreement of readers by finding.",
     "pairs.png": "Who reads like whom: kappa pooled over findings; the numbers are shared films.",
     "ceiling.png": "One reader's boxes against the others': average precision by finding.",
-    "readers.png": "The same by reader.",
+    "readers.png": "One reader's boxes against the others', by reader: mean of precision times recall.",
 }
 _Row = tuple[float, float, float]
 
@@ -78,7 +78,7 @@ def markdown(found: dict[str, Any]) -> str:
             *(row[k] for k in ("films", "films_marked", "boxes")),
             _percent(row["share_with_a_box"]),
             f"{row['boxes_on_such_a_film']:.1f}",
-            _text(single[name]["mean"]) if name in single else "",
+            *(_text(single[name][k]) if name in single else "" for k in ("mean", "unordered")),
         )
         for name, row in found["readers"].items()
     ]
@@ -90,9 +90,14 @@ def markdown(found: dict[str, Any]) -> str:
         "films with a box",
         "boxes on such a film",
         f"AP, {RULE} of the others",
+        "without order",
     )
     lines += titled_table("Readers", header, readers)
-    lines += ["", "Readers had other films, and so other findings: their APs do not say who reads better."]
+    lines += [
+        "",
+        "Readers had other films, and so other findings: their APs do not say who reads better. The fewer the boxes, the"
+        " more an order of equal scores adds: compare the last column.",
+    ]
     told = [pair for pair in found["pairs"] if pair["kappa"]["value"] is not None]
     pairs = [
         (
@@ -183,10 +188,10 @@ def _draw(readings: Readings, found: dict[str, Any], folder: Path) -> None:
         if c["rule"] in (RULE, "majority")
     }
     plots_readers.plot_estimate_columns(by_rule, folder / "ceiling.png")
-    own = [(name, *_values(c["mean"])) for name, c in found["ceiling_of_readers"].items()]
-    whole = next(c for c in found["ceiling"] if c["rule"] == RULE)["mean"]["value"]
+    own = [(name, *_values(c["unordered"])) for name, c in found["ceiling_of_readers"].items()]
+    whole = next(c for c in found["ceiling"] if c["rule"] == RULE)["unordered"]["value"]
     plot_intervals(
-        own, folder / "readers.png", f"mean AP against {RULE} of the others (line: all readers)", whole
+        own, folder / "readers.png", f"mean AP without order, {RULE} of the others (line: all readers)", whole
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from hilum.datasets import disk
+from hilum.datasets import box_rows, disk
 from hilum.datasets.manifest import LABEL, TEACHER, Manifest
 from hilum.datasets.registry import source
 from hilum.errors import DataError
@@ -131,24 +131,25 @@ def _boxes(folder: Path, films: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     if raw.width < 6:
         raise DataError("the official boxes have six columns: image, label, x, y, w, h", path=path)
     raw = raw.select(raw.columns[:6])
-    raw.columns = ["image_id", "finding", "x", "y", "w", "h"]
-    x, y, w, h = (pl.col(c).cast(pl.Float64) for c in ("x", "y", "w", "h"))
-    across, down = pl.col("width") / _BOX_SPACE, pl.col("height") / _BOX_SPACE
-    every = raw.with_columns(pl.col("image_id").str.replace(r"\.[^.]+$", ""))
-    here = every.join(films.select("image_id", "width", "height"), on="image_id").filter(
-        pl.col("width").is_not_null()
-    )
-    boxes = here.select(
-        "image_id",
-        finding=pl.col("finding").replace_strict(
-            {n: canonical(n, "nih14") for n in every["finding"].unique()}
-        ),
-        x1=x * across,
-        y1=y * down,
-        x2=(x + w) * across,
-        y2=(y + h) * down,
+    raw.columns = ["image_id", "label", "x", "y", "w", "h"]
+    every = box_rows.numbers(box_rows.numbered(raw), ("x", "y", "w", "h"), path)
+    names = {name: box_rows.known_name(str(name), "nih14") for name in every["label"].unique()}
+    for name in (name for name, finding in names.items() if finding is None):
+        box_rows.refuse(every, pl.col("label").eq_missing(pl.lit(name)), f"unknown finding '{name}'", path)
+    drawn = every.select(
+        "row",
+        finding=pl.col("label").replace_strict(names, return_dtype=pl.String),
+        image_id=pl.col("image_id").str.replace(r"\.[^.]+$", ""),
+        x1="x",
+        y1="y",
+        x2=pl.col("x") + pl.col("w"),
+        y2=pl.col("y") + pl.col("h"),
+        width=pl.lit(_BOX_SPACE, pl.Int32),
+        height=pl.lit(_BOX_SPACE, pl.Int32),
         reader=pl.lit("nih14"),
     )
+    placed = films.filter(pl.col("width").is_not_null())
+    boxes = box_rows.scaled(box_rows.sound(drawn, path), placed)
     return boxes, [f"{boxes.height} of {every.height} official boxes fall on films that are here."]
 
 

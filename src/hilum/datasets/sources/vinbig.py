@@ -131,9 +131,13 @@ def _sizes(root: Path, table: Path, rows: pl.DataFrame) -> pl.DataFrame:
     found = rows if path is None else disk.read_csv(path)
     for height, width in (("height", "width"), ("dim0", "dim1")):
         if {"image_id", height, width} <= set(found.columns):
-            sizes = found.select(
+            rows = found if "row" in found.columns else box_rows.numbered(found)
+            read = box_rows.numbers(rows, (height, width), path or table)
+            small = (pl.col(width) < 1) | (pl.col(height) < 1)
+            box_rows.refuse(read, small, "a size below one pixel", path or table)
+            sizes = read.select(
                 "image_id", width=pl.col(width).cast(pl.Int32), height=pl.col(height).cast(pl.Int32)
-            ).unique()
+            ).unique(maintain_order=True)
             twice = sizes.filter(pl.col("image_id").is_duplicated())
             if twice.height:
                 raise DataError(f"film '{twice['image_id'][0]}' has two sizes", path=path or table)
