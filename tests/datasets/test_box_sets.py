@@ -87,6 +87,13 @@ def test_a_film_left_out_of_the_predictions_is_scored_as_without_boxes(tmp_path:
     assert {f.image_id for f in both.faults} == {"b", "z"}
 
 
+@pytest.mark.parametrize("rows", [(), ("a,",)])
+def test_nothing_to_score_is_said(tmp_path: Path, rows: tuple[str, ...]):
+    empty = read(table(tmp_path, SUBMISSION, *rows))
+    with pytest.raises(BoxError, match="the truth holds no"):
+        beside(empty, empty)
+
+
 def test_a_manifest_is_a_truth(tmp_path: Path):
     films = pl.DataFrame({"image_id": ["a", "b"], "path": ["a.png", "b.png"], "patient": ["p", None]})
     boxes = pl.DataFrame(

@@ -134,6 +134,7 @@ BAD_ROWS = {
     "b,Effusion,,1,1,2,2": "line 3 (film 'b'): the score is ''",
     "b,Effusion,NaN,1,1,2,2": "line 3 (film 'b'): the score is 'NaN'",
     "b,Effusion,0.5,1,1,2,": "line 3 (film 'b'): y2 is ''",
+    '"b,Effusion,0.5,2,1,1,2': "line 3 (film '\"b,Effusion,0.5,2,1,1,2'): no row of a CSV file",
     "b,Effusion,0.5,2,1,1,2": "line 3 (film 'b'): the box is reversed",
     "a,Effusion,0.5,1,1,2,2": "line 3 (film 'a'): the same box of the same class and score stands above",
 }

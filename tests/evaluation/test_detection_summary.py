@@ -45,3 +45,14 @@ def test_nothing_predicted_is_a_score_too():
     assert found.ap.mean.value == 0
     assert found.froc[-1].value == 0
     assert not found.calibration_error.defined
+
+
+def test_a_truth_without_boxes_leaves_only_what_can_be_said():
+    boxes = drawn(2, films=10)
+    none = np.empty(0, int)
+    healthy = replace(boxes, true_boxes=np.empty((0, 4)), true_film=none, true_kind=none)
+    found = detection_summary(healthy, replicates=20)
+    assert not found.ap.mean.defined
+    assert not found.froc[-1].defined
+    assert found.calibration_error.positives == 0
+    json.dumps(found.as_dict(), allow_nan=False)

@@ -140,7 +140,8 @@ class _Clusters:
         return cls(number, first, pairs // models, pairs % models)
 
     def sum(self, values: Floats) -> Floats:
-        return np.bincount(self.number, values, minlength=len(self.first))
+        total: Floats = np.bincount(self.number, values, minlength=len(self.first)).astype(np.float64)
+        return total
 
     def fused(self, rows: Ranked, pull: Floats, score: Floats, used: Ints) -> Fused:
         """The mean of each cluster's boxes weighted by `pull`; the first box where nothing pulls, or it is alone."""
@@ -165,7 +166,7 @@ def model_weights(models: ArrayLike, weights: ArrayLike | None, n: int) -> tuple
     model = model.astype(np.int64)
     weight = np.ones(int(model.max(initial=0)) + 1) if weights is None else np.asarray(weights, np.float64)
     if weight.ndim != 1 or not len(weight) or not np.all(np.isfinite(weight) & (weight > 0)):
-        raise BoxError(f"weights {weights}", mend="Give one number above 0 a model.")
+        raise BoxError(f"weights {weight.tolist()}", mend="Give one number above 0 a model.")
     if n and not 0 <= model.min() <= model.max() < len(weight):
         raise BoxError(f"models {model.min()} to {model.max()} with {len(weight)} weights")
     return model, weight

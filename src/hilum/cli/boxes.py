@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +84,6 @@ def fuse(
         box_tables.read(path, classes=_names(classes), sizes=_sizes(sizes), skip_bad=skip_bad)
         for path in tables
     ]
-    started = time.perf_counter()
     fused = fuse_tables(
         read,
         skip_bad=skip_bad,
@@ -98,7 +96,6 @@ def fuse(
         sigma=sigma,
         score_threshold=least,
     )
-    seconds = time.perf_counter() - started
     box_tables.write(fused, out, form)  # type: ignore[arg-type]
     told: dict[str, Any] = {
         "out": str(out),
@@ -107,14 +104,13 @@ def fuse(
         "films": fused.films.height,
         "boxes_in": {str(table.path): table.boxes.height for table in read},
         "boxes": fused.boxes.height,
-        "seconds": round(seconds, 3),
     }
     if as_json:
         typer.echo(json.dumps(told | {"kept_out": _plain(fused.faults)}, indent=2))
     else:
         total = sum(told["boxes_in"].values())
         said = f"{out}: {total:,} boxes of {len(read)} tables became {fused.boxes.height:,} on {fused.films.height:,} films"
-        typer.echo(one_line(f"{said} ({method}, IoU {iou:g}, {seconds:.2f} s)"))
+        typer.echo(one_line(f"{said} ({method}, IoU {iou:g})"))
     _end(fused.faults)
 
 

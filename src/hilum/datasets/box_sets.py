@@ -48,7 +48,9 @@ def fuse_tables(tables: Sequence[BoxTable], *, skip_bad: bool = False, **options
         boxes.select(CORNERS).to_numpy(),
         boxes["score"].to_numpy(),
         boxes["model"].to_numpy(),
-        group_numbers(boxes["image_id"].to_numpy(), boxes["finding"].to_numpy()),
+        group_numbers(
+            *(boxes[c].cast(pl.Categorical).to_physical().to_numpy() for c in ("image_id", "finding"))
+        ),
         **options,
     )
     made = boxes[fused.row].with_columns(
@@ -109,6 +111,9 @@ def beside(predicted: BoxTable, truth: BoxTable, *, skip_bad: bool = False) -> B
     ids = truth.films["image_id"]
     number = {name: i for i, name in enumerate(ids)}
     found = set(truth.boxes["finding"]) | set(predicted.boxes["finding"])
+    if not len(ids) or not found:
+        what = "no film" if not len(ids) else "no box, nor do the predictions"
+        raise BoxError(f"the truth holds {what}", path=truth.path, mend="There is nothing to score.")
     names = [name for name in COMPETITION_CLASSES if name in found] + sorted(found - set(COMPETITION_CLASSES))
     kinds = {name: i for i, name in enumerate(names)}
     mine = predicted.boxes.filter(pl.col("image_id").is_in(ids.implode()))

@@ -101,12 +101,17 @@ def submission(path: Path, lines: list[str]) -> tuple[pl.DataFrame, pl.DataFrame
 
 def long(path: Path, lines: list[str], names: list[str]) -> tuple[pl.DataFrame, pl.DataFrame, list[Fault]]:
     faults, kept = [], []
-    reader = csv.reader(lines[1:])
-    for cells in reader:
-        if not cells:
+    for line, text in enumerate(lines[1:], 2):
+        if not text.strip():
+            continue
+        # Each line alone: a quote that is not closed must not swallow the rows after it.
+        try:
+            cells = next(csv.reader([text], strict=True))
+        except csv.Error as fault:
+            faults.append(Fault(path, line, text[:40], f"no row of a CSV file: {fault}", "Mend its quotes."))
             continue
         row = dict(zip(names, (cell.strip() for cell in cells), strict=False))
-        line, image_id = reader.line_num + 1, row.get("image_id", "")
+        image_id = row.get("image_id", "")
         if len(cells) != len(names):
             what = f"{len(cells)} cells where the header has {len(names)}"
             faults.append(Fault(path, line, image_id, what, "The row is torn, or a comma too many."))
@@ -117,9 +122,9 @@ def long(path: Path, lines: list[str], names: list[str]) -> tuple[pl.DataFrame, 
     table = pl.DataFrame(kept, schema={"line": pl.Int64, **_TEXTS})
     patients = table.drop_nulls("patient").unique(["image_id", "patient"], maintain_order=True)
     twice = patients.filter(~pl.col("image_id").is_first_distinct())
-    for row in twice.iter_rows(named=True):
-        what = f"the film is of patient '{row['patient']}' here and of another above"
-        faults.append(Fault(path, row["line"], row["image_id"], what, "Give each film one patient."))
+    for line, image_id, patient in twice.select("line", "image_id", "patient").iter_rows():
+        what = f"the film is of patient '{patient}' here and of another above"
+        faults.append(Fault(path, line, image_id, what, "Give each film one patient."))
     films = table.unique("image_id", keep="first", maintain_order=True).select("image_id", "line")
     first = patients.unique("image_id", keep="first").select("image_id", "patient")
     films = films.join(first, on="image_id", how="left", maintain_order="left")

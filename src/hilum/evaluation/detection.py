@@ -6,6 +6,7 @@ boxes, calibration of scores), and all of them at once in `detection_summary`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import ArrayLike
 from hilum.boxes import group_numbers, paired_iou, valid
 from hilum.errors import EvaluationError
 from hilum.evaluation.arrays import Bools, Floats, Ints
+
+_BLOCK_VALUES = 1_000_000  # 8 MB an array
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,12 @@ def pairs(boxes: Detections) -> Pairs:
     overlap = paired_iou(boxes.boxes[predicted], boxes.true_boxes[true])
     met = overlap > 0
     return Pairs(predicted[met], true[met], overlap[met])
+
+
+def weighed(statistic: Callable[[Floats], Floats], weights: Floats, rows: int) -> Floats:
+    """A statistic of weights (b, films), which holds several arrays (rows, b) at once, on few weightings at a time."""
+    size = max(1, _BLOCK_VALUES // max(rows, 1))
+    return np.concatenate([statistic(weights[i : i + size]) for i in range(0, len(weights), size)])
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 
 from hilum.evaluation.arrays import Floats, Ints
 from hilum.evaluation.bootstrap import REPLICATES, percentile_estimate, replicate_weights
-from hilum.evaluation.detection import Detections, Matches, match
+from hilum.evaluation.detection import Detections, Matches, match, weighed
 from hilum.evaluation.estimate import Estimate
 
 COMPETITION_IOU = 0.4
@@ -85,7 +85,8 @@ class RankedFinds:
 
     def average_precision(self, weights: Floats) -> Floats:
         """Weights (b, films) to (b, classes)."""
-        return np.column_stack([ranked.average_precision(weights) for ranked in self.classes])
+        each = [weighed(r.average_precision, weights, len(r.film)) for r in self.classes]
+        return np.column_stack(each)
 
 
 def ranked_finds(boxes: Detections, found: Matches) -> RankedFinds:

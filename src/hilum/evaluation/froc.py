@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 
 from hilum.evaluation.arrays import Floats, Ints
 from hilum.evaluation.bootstrap import REPLICATES, percentile_estimate, replicate_weights
-from hilum.evaluation.detection import Detections, Matches, match
+from hilum.evaluation.detection import Detections, Matches, match, weighed
 from hilum.evaluation.estimate import Estimate
 
 RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -69,7 +69,7 @@ def froc_estimates(
 
     values = with_mean(np.ones((1, boxes.films)))[0]
     blocks = replicate_weights(boxes.films, groups, replicates, seed)
-    drawn = np.concatenate([with_mean(block) for block in blocks])
+    drawn = np.concatenate([weighed(with_mean, block, len(ranked.film)) for block in blocks])
     found = [
         percentile_estimate(
             float(value),
