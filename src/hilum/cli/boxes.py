@@ -14,6 +14,7 @@ from hilum.errors import one_line
 if TYPE_CHECKING:
     import polars as pl
 
+    from hilum.datasets.box_sets import Beside
     from hilum.datasets.box_tables import BoxTable, Fault
     from hilum.evaluation.detection_summary import DetectionSummary
 
@@ -133,6 +134,9 @@ def score(
         "--no-finding",
         help="True films without a box count as 'No Finding', box 0 0 1 1, as in the competition.",
     ),
+    figures: Path | None = typer.Option(
+        None, "--figures", help="A folder for roc.png (films), froc.png and reliability.png (boxes)."
+    ),
     replicates: int = typer.Option(1000, "--replicates", min=10, help="Draws of films for the intervals."),
     seed: int = typer.Option(0, "--seed", help="Decides the draws."),
     classes: str | None = _CLASSES,
@@ -146,7 +150,7 @@ def score(
 
     Example: hilum boxes score fused.csv truth.csv
 
-    Example: hilum boxes score fused.csv truth.csv --iou 0.5 --no-finding --json
+    Example: hilum boxes score fused.csv truth.csv --iou 0.5 --no-finding --figures figures
     """
     from hilum.datasets import box_tables
     from hilum.datasets.box_sets import beside, of_manifest
@@ -171,6 +175,8 @@ def score(
         replicates=replicates,
         seed=seed,
     )
+    if figures is not None:
+        _draw(both, figures, iou)
     if as_json:
         typer.echo(json.dumps(found.as_dict() | {"kept_out": _plain(both.faults)}, indent=2))
     else:
@@ -211,6 +217,19 @@ def _show(found: DetectionSummary) -> None:
         rates.add_row(rate, _short(sensitivity))
     console.print(rates)
     console.print(f"calibration error of box scores: {_short(found.calibration_error)}")
+
+
+def _draw(both: Beside, folder: Path, iou: float) -> None:
+    from hilum.datasets.box_tables import NO_FINDING
+    from hilum.evaluation.detection_films import film_scores
+    from hilum.evaluation.plots import plot_roc
+    from hilum.evaluation.plots_boxes import plot_box_reliability, plot_froc
+
+    lesions = both.boxes.of_classes([i for i, name in enumerate(both.names) if name != NO_FINDING])
+    plot_roc(*film_scores(both.boxes), folder / "roc.png", both.names)
+    plot_froc(lesions, folder / "froc.png", iou)
+    if len(lesions.boxes):
+        plot_box_reliability(lesions, folder / "reliability.png", iou)
 
 
 def _short(estimate: Any) -> str:
