@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "hilum"
 FLOORS = {
-    0: ("findings", "boxes", "errors"),
+    0: ("findings", "boxes", "errors", "progress"),
     1: ("images", "models", "evaluation"),
     2: ("datasets", "bundles"),
     3: ("learning", "analysis"),

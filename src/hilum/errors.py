@@ -81,6 +81,15 @@ class MissingExtraError(HilumError):
         )
 
 
+def named_fault(name: str, error: HilumError) -> str:
+    """What is wrong with a film, by the film's name and without a path of this machine: for what is passed on."""
+    text = error.fault
+    if error.path is not None:
+        for path in (str(error.path.absolute()), str(error.path)):
+            text = text.replace(path, error.path.name)
+    return one_line(f"{name}: {text}")
+
+
 def one_line(text: str) -> str:
     """Text with control characters made visible, so that a file's name or a header's value cannot forge a log line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -7,8 +7,7 @@ row a film, which `hilum.evaluation.covers`, `probe` and `saliency` turn into nu
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -24,7 +23,7 @@ from hilum.analysis.heatmaps import DEFAULT, Map, Method, on_film
 from hilum.bundles import Bundle
 from hilum.datasets.manifest import Manifest
 from hilum.datasets.preparing import IGNORE, canonical_mask, read_mask
-from hilum.errors import BundleError, HilumError, ManifestError, ReadError, one_line
+from hilum.errors import BundleError, HilumError, ManifestError, ReadError, named_fault
 from hilum.evaluation.saliency import Score, energy, pointing
 from hilum.images.covers import COVERS, cover, hidden
 from hilum.images.markers import letters
@@ -32,6 +31,7 @@ from hilum.images.quality import NO_LUNGS
 from hilum.images.radiograph import Radiograph
 from hilum.images.read import read
 from hilum.models import Classifier
+from hilum.progress import tracked
 
 logger = logging.getLogger(__name__)
 
@@ -98,13 +98,13 @@ def examine(
     failures: list[str] = []
     good: list[bool] = []
     with torch.inference_mode():
-        for row, path in enumerate(_shown(films.paths(), "covering and reading")):
+        for row, path in enumerate(tracked(films.paths(), "covering and reading")):
             try:
                 film = read(path)
                 lungs, ignore = _lungs(film, films, row, segmenter, human_masks)
                 views = [film.pixels, *(cover(film.pixels, hidden(what, lungs | ignore)) for what in COVERS)]
             except HilumError as error:
-                failures.append(fault(films.image_ids[row], error))
+                failures.append(named_fault(films.image_ids[row], error))
                 good.append(False)
                 continue
             good.append(True)
@@ -131,12 +131,12 @@ def embed(bundle: Bundle, films: Manifest) -> tuple[Manifest, NDArray[np.float32
         waiting.clear()
 
     with torch.inference_mode():
-        for image_id, path in zip(films.image_ids, _shown(films.paths(), "embedding"), strict=True):
+        for image_id, path in zip(films.image_ids, tracked(films.paths(), "embedding"), strict=True):
             try:
                 waiting.append(bundle.prepare(read(path)))
                 good.append(True)
             except HilumError as error:
-                logger.warning("left out: %s", fault(image_id, error))
+                logger.warning("left out: %s", named_fault(image_id, error))
                 good.append(False)
             if len(waiting) == BATCH:
                 infer()
@@ -159,15 +159,6 @@ def check(bundles: Sequence[Bundle], segmenter: Bundle) -> None:
         raise BundleError(
             "it does not outline lungs", path=segmenter.info.name, mend="Give a segmentation bundle."
         )
-
-
-def fault(image_id: str, error: HilumError) -> str:
-    """What is wrong with a film, by its name and without a path of this machine."""
-    text = error.fault
-    if error.path is not None:
-        for path in (str(error.path.absolute()), str(error.path)):
-            text = text.replace(path, error.path.name)
-    return one_line(f"{image_id}: {text}")
 
 
 @dataclass(eq=False)
@@ -267,13 +258,3 @@ def _letters(pixels: NDArray[np.float32], lungs: NDArray[np.bool_]) -> tuple[int
     boxes = letters(pixels, lungs)
     area = float(((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sum())
     return len(boxes), area / pixels.size
-
-
-def _shown(items: Sequence, what: str) -> Iterator | Iterable:
-    """The items, with a bar on stderr where that is a terminal."""
-    if not sys.stderr.isatty():
-        return items
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(items, what, console=Console(stderr=True), transient=True)

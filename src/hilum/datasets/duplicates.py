@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from hilum.datasets.manifest import Manifest
 from hilum.errors import HilumError
 from hilum.images.preparation import Percentile, Preparation
+from hilum.progress import tracked
 
 SIDE = 64
 DISTANCE, CORRELATION = 11, 0.85
@@ -105,7 +106,10 @@ def prints(manifest: Manifest, *, workers: int | None = None, progress: bool = F
     good: list[int] = []
     digests, thumbnails, failures = [], np.zeros((len(paths), SIDE, SIDE), np.uint8), []
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        for at, (digest, seen) in enumerate(_shown(pool.map(_print, paths), len(paths), progress)):
+        prints = pool.map(_print, paths)
+        for at, (digest, seen) in enumerate(
+            tracked(prints, "comparing films", len(paths)) if progress else prints
+        ):
             if isinstance(seen, str):
                 failures.append((manifest.image_ids[at], manifest.table["path"][at], seen))
                 continue
@@ -287,12 +291,3 @@ def _linked(links: Sequence[tuple[str, str]]) -> tuple[tuple[str, ...], ...]:
     for name in list(parent):
         groups.setdefault(root(name), []).append(name)
     return tuple(sorted((tuple(sorted(g)) for g in groups.values()), key=lambda g: (-len(g), g)))
-
-
-def _shown(results: Iterable, total: int, progress: bool) -> Iterator:
-    if not progress:
-        yield from results
-        return
-    from rich.progress import track
-
-    yield from track(results, "comparing films", total=total, transient=True)

@@ -20,8 +20,8 @@ from hilum.evaluation.detection_ap import COMPETITION_IOU, voc_ap_estimates
 from hilum.evaluation.detection_coco import coco
 from hilum.evaluation.detection_range import ap_estimate
 from hilum.learning.material import patient_keys, patients_in
-from hilum.learning.progress import tracked
 from hilum.learning.writing import named, whole, write_whole
+from hilum.progress import tracked
 
 AP50 = 0.5
 

@@ -22,18 +22,18 @@ from hilum.bundles.files import locate
 from hilum.datasets.manifest import Manifest
 from hilum.datasets.preparing import IGNORE, canonical_mask, read_mask
 from hilum.datasets.split import Split
-from hilum.errors import HilumError, ManifestError, ReadError, SplitError, one_line
+from hilum.errors import HilumError, ManifestError, ReadError, SplitError, named_fault
 from hilum.evaluation.detection import Detections
 from hilum.evaluation.overlap import OverlapScores, overlap_scores
 from hilum.images.radiograph import Radiograph
 from hilum.images.read import read
 from hilum.learning.detections import beside, measure_detector, true_boxes
 from hilum.learning.material import patient_keys, where
-from hilum.learning.progress import tracked
 from hilum.learning.recipe import LEAKY
 from hilum.learning.results import measure_classifier, measure_segmenter
 from hilum.learning.targets import truth_of
 from hilum.learning.writing import named, write_whole
+from hilum.progress import tracked
 
 logger = logging.getLogger(__name__)
 
@@ -140,13 +140,9 @@ def _described(
 
 
 def _fault(image_id: str, error: HilumError) -> str:
-    """What is wrong with a film, by its name: a bundle that keeps it is passed on, and tells no path of this machine."""
+    """For a result that a bundle keeps, and is passed on with."""
     logger.warning("left out: %s", error)
-    text = error.fault
-    if error.path is not None:
-        for path in (str(error.path.absolute()), str(error.path)):
-            text = text.replace(path, error.path.name)
-    return one_line(f"{image_id}: {text}")
+    return named_fault(image_id, error)
 
 
 def known_labels(bundle: Bundle, films: Manifest) -> NDArray[Any]:

@@ -22,8 +22,8 @@ from hilum.evaluation.overlap import OverlapScores, summarise_overlap
 from hilum.evaluation.subgroups import OverlapSubgroup, Subgroup, age_bands, overlap_subgroups, subgroup_table
 from hilum.evaluation.summary import Summary, multiclass_summary, multilabel_summary
 from hilum.learning.material import patient_keys
-from hilum.learning.progress import tracked
 from hilum.learning.writing import named, whole, write_whole
+from hilum.progress import tracked
 
 logger = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from hilum.evaluation.flags import compare_flags
 from hilum.evaluation.selective import chance_of_error, wrong_calls
 from hilum.images.read import read
 from hilum.learning.material import patient_keys
-from hilum.learning.progress import tracked
 from hilum.models import Classifier
+from hilum.progress import tracked
 from hilum.studies.jobs import Job
 from hilum.studies.results import HELD_OUT
 from hilum.studies.study import Uncertainty
