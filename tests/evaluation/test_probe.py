@@ -9,7 +9,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from hilum.errors import EvaluationError
-from hilum.evaluation.probe import fit, folds_by_patient, probe, told_by, within
+from hilum.evaluation.logistic import fit, folds_by_patient
+from hilum.evaluation.probe import probe, told_by, within
 
 
 @pytest.mark.parametrize(("films", "features"), [(90, 12), (60, 150)])

@@ -166,6 +166,29 @@ def compare_macro_auc(
     return _comparison(result, kept / kept.sum(), confidence, None)
 
 
+def weighted(
+    ranked: DeLong, weights: Floats, n: int, positives: int | None, note: str = "", confidence: float = 0.95
+) -> Estimate:
+    """The sum of the AUCs of `ranked` times `weights` (k,): a mean, or a difference of means; those of weight 0 may be NaN.
+
+    n, positives, note: what the estimate says of itself. Without variance it has no interval, and says so.
+    """
+    value, variance = _moments(ranked, weights)
+    if not variance > _NO_VARIANCE:
+        return Estimate(
+            value, NAN, NAN, n, positives, ranked.method, note or "no variance to make an interval of"
+        )
+    half = quantile_of_normal(confidence) * float(np.sqrt(variance))
+    return Estimate(value, max(-1.0, value - half), min(1.0, value + half), n, positives, ranked.method, note)
+
+
+def _moments(ranked: DeLong, weights: Floats) -> tuple[float, float]:
+    """Value and variance of a weighted sum of AUCs; those of weight 0 take no part, be they NaN."""
+    used = weights != 0
+    own = weights[used]
+    return float(own @ ranked.auc[used]), float(own @ ranked.covariance[np.ix_(used, used)] @ own)
+
+
 def _joint(
     truth: ArrayLike, first: ArrayLike, second: ArrayLike, groups: ArrayLike | None
 ) -> tuple[DeLong, int]:
@@ -179,11 +202,8 @@ def _joint(
 def _comparison(result: DeLong, share: Floats, confidence: float, positives: int | None) -> Comparison:
     """Test of share @ (first - second), where share weighs the labels."""
     contrast = np.concatenate([share, -share])
-    used = contrast != 0
-    weights, covariance = contrast[used], result.covariance[np.ix_(used, used)]
-    value = float(weights @ result.auc[used])
-    n = int(result.n[used].max())
-    variance = float(weights @ covariance @ weights)
+    value, variance = _moments(result, contrast)
+    n = int(result.n[contrast != 0].max())
     note = ""
     if np.isnan(variance):
         note = "no interval: fewer than two positive or two negative patients"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from hilum.evaluation import delong
 from hilum.evaluation.arrays import as_clusters, as_pair, label_names
-from hilum.evaluation.estimate import NAN, Estimate, quantile_of_normal
+from hilum.evaluation.estimate import NAN, Estimate
 
 FEWEST_FILMS, FEWEST_PATIENTS = 25, 10
 """A subgroup with fewer is named and not compared."""
@@ -84,14 +84,9 @@ def gap(
     contrast = np.zeros(sure.shape)
     contrast[best, shared] += 1 / shared.sum()
     contrast[worst, shared] -= 1 / shared.sum()
-    weights = contrast.ravel()
-    used = weights != 0
-    variance = float(weights[used] @ ranked.covariance[np.ix_(used, used)] @ weights[used])
     pairs = len(large) * (len(large) - 1) / 2
-    half = quantile_of_normal(1 - (1 - confidence) / pairs) * np.sqrt(max(variance, 0.0))
-    value = float(macro[best] - macro[worst])
-    low, high = (value - half, value + half) if variance > 1e-20 else (NAN, NAN)
-    estimate = Estimate(value, float(low), float(high), n, None, f"{ranked.method}, {pairs:.0f} pairs")
+    found = delong.weighted(ranked, contrast.ravel(), n, None, confidence=1 - (1 - confidence) / pairs)
+    estimate = replace(found, method=f"{ranked.method}, {pairs:.0f} pairs")
     return Gap(
         estimate,
         large[best],

@@ -18,18 +18,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
-from scipy.special import logsumexp, softmax
 
 from hilum.errors import EvaluationError
 from hilum.evaluation import delong
-from hilum.evaluation.arrays import Floats, Ints, as_clusters, as_truth, label_names
-from hilum.evaluation.estimate import NAN, Estimate, quantile_of_normal
+from hilum.evaluation.arrays import Ints, as_clusters, as_truth, label_names
+from hilum.evaluation.estimate import NAN, Estimate
+from hilum.evaluation.logistic import FOLDS, folds_by_patient, out_of_fold
 from hilum.evaluation.ranking import midranks
 
-FOLDS = 5
-STRENGTH = 0.01
-"""The inverse penalty C of the regression on standardised features: strong, for there are more features than films."""
 FEWEST = 10  # patients a value must have to be probed for
 
 
@@ -94,86 +90,6 @@ def probe(
     return Probe(
         delong.macro_of(ranked, list(kept), confidence), dict(zip(kept, each, strict=True)), left_out
     )
-
-
-def out_of_fold(
-    features: Floats,
-    number: Ints,
-    cluster: Ints,
-    *,
-    folds: int = FOLDS,
-    seed: int = 0,
-    strength: float = STRENGTH,
-) -> Floats:
-    """Probabilities (n, classes) of each film by a regression that saw none of its patient's films.
-
-    features: (n, f). number: (n,) classes 0 to k - 1. cluster: (n,) patient numbers.
-    """
-    fold = folds_by_patient(number, cluster, folds, seed)
-    classes = int(number.max()) + 1
-    out = np.full((len(number), classes), NAN)
-    for held in range(folds):
-        train, test = fold != held, fold == held
-        if test.any():
-            out[test] = fit(features[train], number[train], classes, strength).probabilities(features[test])
-    return out
-
-
-@dataclass(frozen=True)
-class Regression:
-    """A multinomial logistic regression on standardised features: `weights` (features, classes), `bias` (classes,)."""
-
-    mean: Floats
-    scale: Floats
-    weights: Floats
-    bias: Floats
-
-    def probabilities(self, features: ArrayLike) -> Floats:
-        """(n, features) to (n, classes)."""
-        standard = (np.asarray(features, np.float64) - self.mean) / self.scale
-        found: Floats = softmax(standard @ self.weights + self.bias, axis=1)
-        return found
-
-
-def fit(features: ArrayLike, number: ArrayLike, classes: int, strength: float = STRENGTH) -> Regression:
-    """Least of: cross-entropy summed over films + |weights|^2 / (2 strength), by L-BFGS; the bias is free.
-
-    The optimum lies in the span of the films, so with more features than films it is sought there, which is exact.
-    """
-    given, truth = np.asarray(features, np.float64), np.asarray(number, np.int64)
-    mean, scale = given.mean(0), given.std(0)
-    scale = np.where(scale > 1e-12, scale, 1.0)
-    left, sizes, right = np.linalg.svd((given - mean) / scale, full_matrices=False)
-    films = left * sizes
-    rank = films.shape[1]
-    one_hot = np.eye(classes)[truth]
-
-    def cost(flat: Floats) -> tuple[float, Floats]:
-        weights = flat.reshape(rank + 1, classes)
-        logits = films @ weights[:-1] + weights[-1]
-        total = logsumexp(logits, axis=1)
-        away = np.exp(logits - total[:, None]) - one_hot
-        gradient = np.vstack([films.T @ away + weights[:-1] / strength, away.sum(0)])
-        value = total.sum() - (logits * one_hot).sum() + (weights[:-1] ** 2).sum() / (2 * strength)
-        return float(value), gradient.ravel()
-
-    start = np.zeros((rank + 1, classes))
-    start[-1] = np.log(np.maximum(one_hot.mean(0), 1e-3))
-    found = minimize(
-        cost, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-12}
-    )
-    weights = found.x.reshape(rank + 1, classes)
-    return Regression(mean, scale, right.T @ weights[:-1], weights[-1])
-
-
-def folds_by_patient(number: Ints, cluster: Ints, folds: int, seed: int) -> Ints:
-    """(n,) fold of each film: patients shuffled, then dealt in turn, class after class, so that folds are alike."""
-    patients, first = np.unique(cluster, return_index=True)
-    order = np.random.default_rng(seed).permutation(len(patients))
-    order = order[np.argsort(number[first[order]], kind="stable")]
-    dealt = np.empty(len(patients), np.int64)
-    dealt[order] = np.arange(len(patients)) % folds
-    return dealt[np.searchsorted(patients, cluster)]
 
 
 def told_by(
@@ -272,23 +188,9 @@ def within(
     weights = np.concatenate([[0.0], share / share.sum()])
     left = [kind for kind, use in zip(kinds, usable, strict=True) if not use]
     note = f"left out, too few films: {', '.join(left)}" if left else ""
-    inside = _combined(ranked, weights, n, positives, note, confidence)
+    inside = delong.weighted(ranked, weights, n, positives, note, confidence)
     first = np.concatenate([[1.0], np.zeros(len(kinds))])
-    return Within(overall, inside, _combined(ranked, first - weights, n, positives, note, confidence))
-
-
-def _combined(
-    ranked: delong.DeLong, weights: Floats, n: int, positives: int, note: str, confidence: float
-) -> Estimate:
-    used = weights != 0
-    value = float(weights[used] @ ranked.auc[used])
-    variance = float(weights[used] @ ranked.covariance[np.ix_(used, used)] @ weights[used])
-    if not variance > 1e-20:
-        return Estimate(
-            value, NAN, NAN, n, positives, ranked.method, note or "no variance to make an interval of"
-        )
-    half = quantile_of_normal(confidence) * float(np.sqrt(variance))
-    return Estimate(value, max(-1.0, value - half), min(1.0, value + half), n, positives, ranked.method, note)
+    return Within(overall, inside, delong.weighted(ranked, first - weights, n, positives, note, confidence))
 
 
 def _enough(named: NDArray[np.str_], cluster: Ints) -> tuple[NDArray[np.str_], dict[str, int]]:
