@@ -21,7 +21,7 @@ from hilum.datasets import pixel_store
 from hilum.datasets.manifest import Manifest
 from hilum.evaluation.delong import auc_estimates, macro_auc
 from hilum.learning import material
-from hilum.learning.recipe import load_recipe
+from hilum.learning.recipe_files import load_recipe
 from hilum.models import Classifier, build
 
 STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)

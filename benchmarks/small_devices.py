@@ -40,7 +40,7 @@ from hilum.evaluation.ranking import auc
 from hilum.images.radiograph import Radiograph
 from hilum.images.read import read
 from hilum.learning.material import manifest_of, parted, patient_keys
-from hilum.learning.recipe import load_recipe
+from hilum.learning.recipe_files import load_recipe
 from hilum.learning.targets import truth_of
 
 Work = dict[str, Callable[[], object]]

@@ -16,7 +16,8 @@ from hilum.bundles import load, save, verify
 from hilum.errors import RecipeError
 from hilum.learning import run
 from hilum.learning.many import Job, carry_out
-from hilum.learning.recipe import Recipe, load_recipe
+from hilum.learning.recipe import Recipe
+from hilum.learning.recipe_files import load_recipe
 from hilum.learning.run import train
 from tests.learning.conftest import same, trained_weights
 
@@ -28,7 +29,7 @@ TWO_AT_ONCE = """
 import sys
 from pathlib import Path
 from hilum.learning.many import Job, carry_out
-from hilum.learning.recipe import load_recipe
+from hilum.learning.recipe_files import load_recipe
 if __name__ == "__main__":
     jobs = [Job(load_recipe(path), Path(path).with_suffix("")) for path in sys.argv[1:]]
     for outcome in carry_out(jobs, at_once=2, device="cpu"):

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from hilum.errors import RecipeError
-from hilum.learning.recipe import Recipe, expand, load_recipe
+from hilum.learning.recipe import Recipe
+from hilum.learning.recipe_files import expand, load_recipe
 from tests.learning.conftest import content
 
 COMMITTED = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"))

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from hilum.errors import RecipeError
-from hilum.learning.recipe import Recipe, load_recipe
+from hilum.learning.recipe import Recipe
+from hilum.learning.recipe_files import load_recipe
 from hilum.learning.run import train
 from tests.learning.conftest import content, same, trained_weights
 
@@ -29,7 +30,7 @@ import os, signal, sys
 import torch
 torch.set_num_threads(1)
 from hilum.learning import checkpoints
-from hilum.learning.recipe import load_recipe
+from hilum.learning.recipe_files import load_recipe
 from hilum.learning.run import train
 recipe, out, moment, count = sys.argv[1:]
 save, left = checkpoints.SafetensorsIO.save_checkpoint, [int(count)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor
 from hilum.analysis.explain import check_method, explained
 from hilum.analysis.heatmaps import DEFAULT, Map, lung_shares
 from hilum.analysis.lungs import find_lungs
+from hilum.analysis.notices import mismatches, skipped, straying
 from hilum.analysis.report import BoxResult, BundleUsed, FindingResult, LungsResult, Report
 from hilum.analysis.uncertainty import Uncertain, film_seed, uncertainty
 from hilum.bundles import Bundle, builtin_names, load
@@ -30,10 +31,6 @@ from hilum.images.quality import assess
 from hilum.images.radiograph import Notice, Radiograph
 from hilum.images.read import read
 from hilum.models import Classifier
-
-SMALL = (
-    2 / 3
-)  # a film with fewer pixels a side than this share of what a bundle was trained on is called small
 
 LUNGS = "lungs"  # the built-in bundle that outlines them
 
@@ -103,15 +100,15 @@ class Analyzer:
         findings: list[FindingResult] = []
         boxes: list[BoxResult] = []
         if quality.analysable:
-            suited, skipped = self._suited(film)
+            suited, left_out = self._suited(film)
             used += suited
-            notices += skipped + [n for b in used for n in _mismatches(b.info, film)]
+            notices += left_out + [n for b in used for n in mismatches(b.info, film)]
             for bundle in suited:
                 if bundle.info.task == "detect":
                     boxes += detected(bundle, film)
                     continue
                 found = self._classify(bundle, film, lungs)
-                notices += _straying(found)
+                notices += straying(found)
                 findings += found
         return Report(
             film=film,
@@ -132,11 +129,7 @@ class Analyzer:
             return self.finders, []
         suited = [b for b in self.finders if b.info.applies.suits(film.age)]
         unknown = [
-            Notice(
-                "bundle_skipped",
-                f"The bundle '{b.info.name}' ({b.info.title}) is for ages {_ages(b.info)} and did not run: the film's age is"
-                " unknown. It runs when asked for by name.",
-            )
+            skipped(b.info)
             for b in self.finders
             if b not in suited and b.info.applies.by_default and film.age is None
         ]
@@ -231,46 +224,6 @@ def _results(
             )
         )
     return results
-
-
-def _mismatches(info: Info, film: Radiograph) -> Iterable[Notice]:
-    """What about this film is unlike the films that the bundle was made for."""
-    ages = info.applies.ages
-    if ages is not None and not (film.age is not None and ages[0] <= film.age <= ages[1]):
-        known = "unknown" if film.age is None else f"{film.age:g}"
-        yield Notice(
-            "age_outside_bundle",
-            f"The bundle '{info.name}' is for ages {_ages(info)}; this person's age is {known}.",
-        )
-    height, width = info.preparation.size
-    if min(film.height / height, film.width / width) < SMALL:
-        yield Notice(
-            "small_film",
-            f"The film has {film.width} x {film.height} pixels; the bundle '{info.name}' was trained on {width} x {height}."
-            " Fine detail is missing.",
-        )
-    if info.task in ("multilabel", "detect") and any(label.threshold is None for label in info.labels):
-        yield Notice(
-            "no_threshold",
-            f"The bundle '{info.name}' lacks thresholds for some findings: none is called positive.",
-        )
-
-
-def _straying(findings: Sequence[FindingResult]) -> Iterable[Notice]:
-    """That heat of positive findings of one bundle lies outside the lungs, where they cannot be."""
-    strays = [f for f in findings if f.strays]
-    if strays:
-        shares = ", ".join(f"{f.name} {100 * (f.lung_share or 0):.0f} %" for f in strays)
-        yield Notice(
-            "heat_outside_lungs",
-            f"Only a small part of the heatmap lies inside the lungs ({shares}; bundle '{strays[0].bundle}'): what the model"
-            " saw may lie outside them.",
-        )
-
-
-def _ages(info: Info) -> str:
-    low, high = info.applies.ages or (0.0, float("inf"))
-    return f"{low:g} to {high:g}"
 
 
 def _used(bundle: Bundle) -> BundleUsed:

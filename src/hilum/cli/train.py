@@ -29,7 +29,7 @@ def train(
     from rich.markup import escape
 
     from hilum.errors import MissingExtraError
-    from hilum.learning.recipe import load_recipe
+    from hilum.learning.recipe_files import load_recipe
 
     try:
         from hilum.learning.run import train as carry_out

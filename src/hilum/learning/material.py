@@ -18,7 +18,8 @@ from hilum.datasets.manifest import LABEL, SOFT, Manifest, concat
 from hilum.errors import RecipeError
 from hilum.images.preparation import Preparation
 from hilum.learning import writing
-from hilum.learning.recipe import Data, Recipe, SourceData, expand
+from hilum.learning.recipe import Data, Recipe, SourceData
+from hilum.learning.recipe_files import expand
 from hilum.learning.refusals import (
     LEARNT,
     refuse_boxless,

@@ -11,7 +11,7 @@ import polars as pl
 
 from hilum.datasets.manifest import Manifest
 from hilum.learning.material import manifest_of, patients_in
-from hilum.learning.recipe import expand
+from hilum.learning.recipe_files import expand
 from hilum.studies.jobs import Job
 from hilum.studies.results import HELD_OUT, LIST, listed_films, mark
 from hilum.studies.study import Study

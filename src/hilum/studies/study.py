@@ -11,7 +11,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hilum.errors import RecipeError
-from hilum.learning.recipe import Recipe, SourceData, make_recipe
+from hilum.learning.recipe import Recipe, SourceData
+from hilum.learning.recipe_files import make_recipe
 
 HOME = Path(__file__).parent
 
