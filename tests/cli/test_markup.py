@@ -31,9 +31,9 @@ def test_analyze(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_train(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hilum.learning import recipe, run
+    from hilum.learning import recipe_files, run
 
-    monkeypatch.setattr(recipe, "load_recipe", lambda *_: SimpleNamespace(name="toy"))
+    monkeypatch.setattr(recipe_files, "load_recipe", lambda *_: SimpleNamespace(name="toy"))
     monkeypatch.setattr(run, "train", lambda wish, out, *_: out / "bundle")
     text = printed("train", "toy.yaml", "--out", tmp_path / name)
     assert f"Bundle: {tmp_path / name / 'bundle'}" in text
