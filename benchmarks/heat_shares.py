@@ -70,8 +70,8 @@ def in_lungs(paths: list[Path], method: str) -> None:
     print(
         f"  {len(found)} calls of findings that lie in the lungs, with heat: quartiles of its share inside"
         f" {quartiles};"
-        f" {low.sum()} below {LOW_LUNG_SHARE} (on {low_films} of {len(set(films))} films); the lungs take {np.median(area):.2f}"
-        " of a film"
+        f" {low.sum()} below {LOW_LUNG_SHARE} (on {low_films} of {len(set(films))} films);"
+        f" the lungs take {np.median(area):.2f} of a film"
     )
 
 
