@@ -21,7 +21,7 @@ from hilum.bundles import load
 from hilum.bundles.detecting import detect_film
 from hilum.bundles.export import export
 from hilum.bundles.info import Cut
-from hilum.datasets.manifest import Manifest
+from hilum.datasets.manifest import LABEL, Manifest
 from hilum.datasets.mosaic import mosaic
 from hilum.errors import BundleError, ManifestError, RecipeError
 from hilum.evaluation.detection import Detections, match
@@ -31,7 +31,7 @@ from hilum.images.preparation import Preparation
 from hilum.images.read import read
 from hilum.learning.anchors import recall
 from hilum.learning.evaluate import evaluate
-from hilum.learning.material import gather
+from hilum.learning.material import gather, manifest_of
 from hilum.learning.recipe import Recipe
 from hilum.learning.run import train
 from hilum.learning.targets import boxes_of
@@ -266,3 +266,22 @@ def test_a_range_of_ious_is_the_mean_of_each_and_the_best_f1_that_of_brute_force
             / ((own & (boxes.scores >= cut.value)).sum() + true)
         )
         assert reached == pytest.approx(max(tried))
+
+
+def test_readers_become_one_truth_by_the_recipes_rule(recipe: Make, boxed: Path, tmp_path: Path):
+    manifest = Manifest.load(boxed)
+    moved = manifest.boxes.with_columns(pl.lit("B").alias("reader"), pl.col("x1") + 2)
+    both = pl.concat([manifest.boxes.with_columns(pl.lit("A").alias("reader")), moved], how="diagonal")
+    table = manifest.table.with_columns(
+        pl.lit("A B").alias("readers"), *(pl.lit(0.0, pl.Float32).alias(LABEL + name) for name in SIDES)
+    )
+    place = tmp_path / "read.parquet"
+    Manifest(table, both, root=manifest.root).save(place)
+    asked = wish(recipe, place).data
+    assert manifest_of(asked).boxes.height == 2 * manifest.boxes.height
+    fused = manifest_of(asked.model_copy(update={"readers": "wbf"}))
+    assert fused.boxes["reader"].unique().to_list() == ["wbf"]
+    keys = ["image_id", "finding"]
+    pairs = fused.boxes.join(manifest.boxes, on=keys, suffix="_a")
+    assert pairs.height == fused.boxes.height == manifest.boxes.height
+    np.testing.assert_allclose(pairs["x1"] - pairs["x1_a"], 1, atol=1e-6)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hilum.datasets import pixel_store, registry, split
 from hilum.datasets.manifest import LABEL, SOFT, Manifest, concat
+from hilum.datasets.readers import with_truth
 from hilum.errors import RecipeError
 from hilum.images.preparation import Preparation
 from hilum.learning import writing
@@ -85,6 +86,8 @@ def manifest_of(data: Data) -> Manifest:
         manifest = Manifest.load(expand(data.manifest))
     else:
         manifest = concat([_load(given, root) for given in data.sources])
+    if data.readers is not None:
+        manifest = with_truth(manifest, data.readers)
     return sampled(where(manifest, data.keep, "keep"), data.fraction)
 
 

@@ -104,6 +104,8 @@ class Data(Section):
     and validation must meet beside (a licence, say), while test films need not.
     `auxiliary`: what the model learns beside and the bundle does not carry: further findings, or `sex:F`, `view:AP`,
     `age:50` (50 years and over).
+    `readers`: how boxes of several readers of a film become one truth, a rule of `datasets.readers.RULES` or a reader's name;
+    None takes the boxes as they are.
     `fraction`: share of the patients to keep, drawn by a hash of each, so that a smaller share lies within a greater one.
     `teacher`: weight, 0 to 1, of a teacher's calibrated probability in a training film's target where there is one.
     """
@@ -115,6 +117,7 @@ class Data(Section):
     auxiliary: tuple[str, ...] = ()
     keep: str | None = None
     learn_from: str | None = None
+    readers: str | None = None
     fraction: float = Field(1.0, gt=0, le=1)
     split: SplitData = SplitData()
     teacher: float = Field(0.0, ge=0, le=1)
