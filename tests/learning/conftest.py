@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ from hilum.learning.recipe import Recipe
 from tests.phantom import phantom
 
 HEIGHT, WIDTH = 160, 140
+SIDES = ("Right lung", "Left lung")
 PATIENTS = 24
 """Two films each; 0 to 17 are for training, 18 to 23 for the test."""
 
@@ -54,6 +56,27 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def manifest(films: Path) -> Manifest:
     return Manifest.load(films / "films.parquet")
+
+
+@pytest.fixture(scope="session")
+def boxed(films: Path) -> Path:
+    """A manifest of the phantoms with a box around either lung, by halves of the mask; every third film has none."""
+    manifest = Manifest.load(films / "films.parquet")
+    found = []
+    for number, (image_id, mask) in enumerate(manifest.table.select("image_id", "mask").rows()):
+        lungs = cv2.imread(str(manifest.absolute(mask)), cv2.IMREAD_GRAYSCALE) > 0
+        for side, name in enumerate(SIDES if number % 3 else ()):
+            half = np.zeros_like(lungs)
+            middle = lungs.shape[1] // 2
+            half[:, side * middle : (side + 1) * middle] = lungs[:, side * middle : (side + 1) * middle]
+            ys, xs = np.nonzero(half)
+            found.append((image_id, name, xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
+    columns = {"x1": pl.Float64, "y1": pl.Float64, "x2": pl.Float64, "y2": pl.Float64}
+    boxes = pl.DataFrame(found, schema=["image_id", "finding", *columns], orient="row").cast(columns)
+    table = manifest.table.with_columns(pl.lit(160).alias("height"), pl.lit(140).alias("width"))
+    place = films / "boxed.parquet"
+    Manifest(table, boxes, root=manifest.root).save(place)
+    return place
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import polars as pl
 import pytest
@@ -37,32 +36,9 @@ from hilum.learning.run import train
 from hilum.learning.targets import boxes_of
 from hilum.learning.tasks.detect import rows
 from tests.bundles_for_tests import dark_lungs_bundle
+from tests.learning.conftest import SIDES
 
 Make = Callable[..., Recipe]
-SIDES = ("Right lung", "Left lung")
-
-
-@pytest.fixture(scope="module")
-def boxed(films: Path) -> Path:
-    """A manifest of the phantoms with a box around either lung, by halves of the mask; every third film has none."""
-    manifest = Manifest.load(films / "films.parquet")
-    found = []
-    for number, (image_id, mask) in enumerate(manifest.table.select("image_id", "mask").rows()):
-        lungs = cv2.imread(str(manifest.absolute(mask)), cv2.IMREAD_GRAYSCALE) > 0
-        for side, name in enumerate(SIDES if number % 3 else ()):
-            half = np.zeros_like(lungs)
-            middle = lungs.shape[1] // 2
-            half[:, side * middle : (side + 1) * middle] = lungs[:, side * middle : (side + 1) * middle]
-            ys, xs = np.nonzero(half)
-            found.append((image_id, name, xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
-    columns = {"x1": pl.Float64, "y1": pl.Float64, "x2": pl.Float64, "y2": pl.Float64}
-    boxes = pl.DataFrame(found, schema=["image_id", "finding", *columns], orient="row").cast(columns)
-    table = manifest.table.with_columns(pl.lit(160).alias("height"), pl.lit(140).alias("width"))
-    place = films / "boxed.parquet"
-    Manifest(table, boxes, root=manifest.root).save(place)
-    return place
-
-
 def wish(recipe: Make, boxed: Path, **changes: Any) -> Recipe:
     given: dict[str, Any] = {
         "preparation": {"size": [64, 64], "aspect": "pad", "channels": 1, "mean": [0.0], "std": [1.0]},

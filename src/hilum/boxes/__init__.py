@@ -5,7 +5,7 @@ right and y downward, so that its width is x2 - x1. Many films and classes are h
 boxes may meet, one number (or name) a box; `group_numbers(images, classes)` makes it of a film and a class a box.
 """
 
-from hilum.boxes.fuse import METHODS, Fused, fuse, group_numbers
+from hilum.boxes.fuse import METHODS, Fused, Method, fuse, group_numbers
 from hilum.boxes.fusion import CONF_TYPES, nmw, wbf
 from hilum.boxes.geometry import area, as_boxes, clip, giou, iou, paired_iou, valid
 from hilum.boxes.select import Selected, select
@@ -15,6 +15,7 @@ __all__ = [
     "CONF_TYPES",
     "METHODS",
     "Fused",
+    "Method",
     "Selected",
     "area",
     "as_boxes",

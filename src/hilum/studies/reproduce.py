@@ -13,6 +13,7 @@ from hilum.studies import (
     classes,
     comparisons,
     confidence,
+    detector_tables,
     devices,
     dropout,
     ensembles,
@@ -58,6 +59,8 @@ def reproduce(request: Request, device: str = "auto", at_once: int = 1) -> Repro
         raise RecipeError(f"no run of the study ended; the first fault: {faults[0]}")
     if jobs[0].recipe.task == "segment":
         return Reproduced(segments.carry_out(request, done, faults, where), tuple(faults))
+    if jobs[0].recipe.task == "detect":
+        return Reproduced(detector_tables.carry_out(request, done, faults, where), tuple(faults))
     measured = _test(request, done, films, faults)
     results = [collect(arm, own) for arm, own in by_arm(measured).items()]
     content = _from_predictions(request, results, films)

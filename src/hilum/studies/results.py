@@ -145,7 +145,7 @@ def mark(place: Path) -> dict[str, Any]:
 
 def listed_films(study: Study, job: Job) -> Manifest | None:
     """The published test list, where the study has one: films that no fold holds."""
-    if study.test is None or job.recipe.task == "segment":
+    if study.test is None or job.recipe.task in ("segment", "detect"):
         return None
     return manifest_of(job.recipe.data.model_copy(update={"keep": study.test, "fraction": 1.0}))
 
@@ -163,7 +163,7 @@ def collect(arm: str, jobs: Sequence[Job]) -> ArmResult:
         _same_films([read(path, own) for path, own in lists if path.is_file()]),
         float(np.median(seconds)),
         float(seconds.sum()),
-        _ratio(jobs[0].folder),
+        train_ratio(jobs[0].folder),
     )
 
 
@@ -237,6 +237,7 @@ def seconds_of(run: Path) -> NDArray[np.float64]:
     return pl.read_csv(run / "history.csv")["seconds"].to_numpy().astype(np.float64)
 
 
-def _ratio(run: Path) -> float:
+def train_ratio(run: Path) -> float:
+    """Films held out over films trained on."""
     parts = Manifest.load(run / "manifest.parquet").table["split"]
     return float((parts == "test").sum()) / float((parts == "train").sum())

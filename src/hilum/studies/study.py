@@ -10,6 +10,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from hilum.boxes import Method
 from hilum.errors import RecipeError
 from hilum.learning.recipe import Recipe, SourceData
 from hilum.learning.recipe_files import make_recipe
@@ -56,6 +57,13 @@ class Arm(Section):
     published: Published = Published()
 
 
+class Fusion(Section):
+    """How the boxes of all arms become one; see `hilum.boxes`."""
+
+    method: Method = "wbf"
+    iou: float = Field(0.5, ge=0, lt=1)
+
+
 class Variant(Section):
     """One experiment of the study: arms that share everything but what they change.
 
@@ -63,6 +71,7 @@ class Variant(Section):
     `changes`: to the study's recipe, before an arm's own. `published_only`: systems that the paper sets beside its own and
     that are not run here. `films`: how many the paper has, where they are not the study's. `preliminaries`: by name.
     `beside`: sets by name on which arms that segment are tested too, but for the one that they learnt from.
+    `fusion`: of arms that detect. `outlines`: a segmenter whose boxes around the lungs are set beside theirs.
     """
 
     about: str
@@ -74,6 +83,8 @@ class Variant(Section):
     films: int | None = None
     preliminaries: dict[str, Preliminary] = Field(default_factory=dict)
     beside: dict[str, tuple[SourceData, ...]] = Field(default_factory=dict)
+    fusion: Fusion = Fusion()
+    outlines: str | None = None
 
     @model_validator(mode="after")
     def _has_what_it_names(self) -> Variant:
@@ -121,7 +132,7 @@ class Study(Section):
     name: str
     title: str
     paper: str
-    metric: Literal["accuracy", "macro_auc"]
+    metric: Literal["accuracy", "macro_auc", "mean_ap"]
     recipe: dict[str, Any]
     test: str | None = None
     films: int | None = None
