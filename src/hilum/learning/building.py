@@ -12,22 +12,35 @@ from hilum.learning.anchors import fit_anchors
 from hilum.learning.recipe import Recipe
 from hilum.models import Classifier, Model, Segmenter, build
 from hilum.models.contract import Detector
+from hilum.models.describe import options
+from hilum.models.registry import builder
 
 logger = logging.getLogger(__name__)
 
 
 def fitted(recipe: Recipe, stuff: material.Material) -> Recipe:
-    """The recipe with what a model takes from training films: a detector's anchors, where the recipe gives none."""
-    options = recipe.model.options
-    if recipe.task != "detect" or "anchors" in options:
+    """The recipe with what a model takes from training films: a detector's anchors, where it has such and none are given."""
+    given = recipe.model.options
+    if recipe.task != "detect" or "anchors" in given or "anchors" not in options(recipe.model.name):
         return recipe
     boxes = np.asarray(stuff.train.targets)
     held = boxes[~np.isnan(boxes[..., 0])]
     anchors = fit_anchors(
         held[:, 3:] - held[:, 1:3], reach=getattr(recipe.loss, "reach", 4.0), seed=recipe.seed
     )
-    choice = recipe.model.model_copy(update={"options": {**options, "anchors": anchors}})
+    choice = recipe.model.model_copy(update={"options": {**given, "anchors": anchors}})
     return recipe.model_copy(update={"model": choice})
+
+
+def refuse_misfit(recipe: Recipe) -> None:
+    """A detector beside a loss that it does not learn by, before any film is read."""
+    name, kind = recipe.model.name, recipe.loss.kind
+    learns_by = getattr(builder(name), "loss", None)
+    if recipe.task == "detect" and learns_by not in (None, kind):
+        raise RecipeError(
+            f"loss.kind: model '{name}' does not learn by loss '{kind}'",
+            mend=f"Set loss.kind to '{learns_by}', or choose another model",
+        )
 
 
 def build_model(recipe: Recipe) -> Model:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from hilum.learning.yolo_loss import Gains
+from hilum.learning.set_loss import SetGains, set_loss
+from hilum.learning.yolo_loss import Gains, yolo_loss
+from hilum.models.contract import Detector, Taught
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -154,7 +156,10 @@ class FocalDice(_Options):
 
 
 class Yolo(_Options):
-    """For boxes by YOLOv5 (`learning.yolo_loss`): how much each part counts, as published."""
+    """For boxes by YOLOv5 (`learning.yolo_loss`): how much each part counts, as published.
+
+    Detectors' losses take the model, what it gave, and the truth (m, 6): image, class, then centre and size in pixels.
+    """
 
     kind: Literal["yolo"] = "yolo"
     box: float = Field(0.05, ge=0)
@@ -167,9 +172,38 @@ class Yolo(_Options):
     def gains(self) -> Gains:
         return Gains(self.box, self.objectness, self.classes, self.reach, self.smoothing)
 
+    def __call__(self, model: Detector, found: Taught, truth: Tensor) -> Tensor:
+        layer: Any = model.detect_layer
+        gains = self.gains.scaled(found.maps[0].shape[-1] - 5, found.size[0])
+        loss, _ = yolo_loss(found.maps, truth, layer.anchors, model.strides, gains)
+        return loss / len(found.maps[0])
+
+
+class SetPrediction(_Options):
+    """For boxes by queries, as RT-DETR's (`learning.set_loss`): how much each part counts, as published."""
+
+    kind: Literal["set"] = "set"
+    classes: float = Field(1.0, ge=0)
+    box: float = Field(5.0, ge=0)
+    giou: float = Field(2.0, ge=0)
+    alpha: float = Field(0.75, ge=0, le=1)
+    gamma: float = Field(2.0, ge=0)
+
+    @property
+    def gains(self) -> SetGains:
+        return SetGains(self.classes, self.box, self.giou, self.alpha, self.gamma)
+
+    def __call__(self, model: Detector, found: Taught, truth: Tensor) -> Tensor:
+        loss, _ = set_loss(found.maps, truth, found.size, self.gains, found.denoised)
+        return loss
+
+
+DETECTION = ("yolo", "set")
+"""Kinds of loss that learn boxes."""
+
 
 AnyLoss = Annotated[
-    BinaryCrossEntropy | Focal | CrossEntropy | Dice | BCEDice | FocalDice | Yolo,
+    BinaryCrossEntropy | Focal | CrossEntropy | Dice | BCEDice | FocalDice | Yolo | SetPrediction,
     Field(discriminator="kind"),
 ]
 

@@ -18,7 +18,7 @@ from hilum.datasets.augment import Augmentation
 from hilum.errors import EvaluationError
 from hilum.evaluation.thresholds import choose_thresholds
 from hilum.images.preparation import Preparation
-from hilum.learning.losses import WEIGHTS, AnyLoss, BinaryCrossEntropy
+from hilum.learning.losses import DETECTION, WEIGHTS, AnyLoss, BinaryCrossEntropy
 
 LEAKY = "leaky_holdout"
 """The one kind of split that leaks, on purpose."""
@@ -241,7 +241,7 @@ class Recipe(Section):
     def _fits(self) -> Recipe:
         if (self.task == "multiclass") != (self.loss.kind == "cross_entropy"):
             raise ValueError(f"task {self.task!r} does not go with loss {self.loss.kind!r}")
-        if (self.task == "detect") != (self.loss.kind == "yolo"):
+        if (self.task == "detect") != (self.loss.kind in DETECTION):
             raise ValueError(f"task {self.task!r} does not go with loss {self.loss.kind!r}")
         if self.augmentation.mosaic and self.task != "detect":
             raise ValueError("augmentation.mosaic goes with task 'detect' only")

@@ -11,7 +11,7 @@ import torch
 from hilum.bundles import save, verify
 from hilum.errors import BundleError, RecipeError
 from hilum.learning import material, weights, writing
-from hilum.learning.building import build_model, fitted
+from hilum.learning.building import build_model, fitted, refuse_misfit
 from hilum.learning.concluding import conclude
 from hilum.learning.history import History
 from hilum.learning.phases import checked_device, run_phase
@@ -31,6 +31,7 @@ def train(recipe: Recipe, folder: str | Path, tensorboard: bool = False, device:
     films. WriteError where the disk is full: what was written whole stays, and the run can go on from it.
     """
     folder, device = Path(folder), checked_device(device)
+    refuse_misfit(recipe)
     _claim(folder, recipe)
     done = finished(recipe, folder)
     if done is not None:

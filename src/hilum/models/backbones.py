@@ -25,9 +25,7 @@ def create(
     models made for one size take. Raises RecipeError for an unknown name, BundleError for weights that do not fit or
     cannot be downloaded.
     """
-    if not timm.is_model(name):
-        close = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:8])
-        raise RecipeError(f"timm has no model {name!r}", mend=f"Some that it has: {close}" if close else None)
+    _refuse_unknown(name)
     options: dict[str, Any] = {"num_classes": 0, "in_chans": channels}
     if size is not None and _has_one_size(name):
         options["img_size"] = tuple(size)
@@ -102,6 +100,48 @@ class Backbone(nn.Module):
         return features
 
 
+class Pyramid(nn.Module):
+    """A convolutional timm model asked for its maps at `strides`, such as (8, 16, 32); nothing after the last is kept.
+
+    Attributes
+    ----------
+    widths: channels of each map. mean, std: what timm says that the weights expect.
+    """
+
+    def __init__(
+        self, name: str, strides: tuple[int, ...], pretrained: str | Path | None = None, channels: int = 3
+    ) -> None:
+        super().__init__()
+        _refuse_unknown(name)
+        try:
+            info = timm.create_model(name, features_only=True, in_chans=channels).feature_info
+        except (RuntimeError, AttributeError, TypeError, ValueError):  # as timm says that it has none
+            info = None
+        reductions = info.reduction() if info is not None else []
+        if not set(strides) <= set(reductions):
+            raise RecipeError(
+                f"{name!r} gives no maps at strides {', '.join(map(str, strides))}",
+                mend="Choose a convolutional backbone, such as mobilenetv2_100 or resnet18",
+            )
+        # A stride may stand twice; the deepest of its maps has seen most.
+        places = tuple(len(reductions) - 1 - reductions[::-1].index(stride) for stride in strides)
+        options: dict[str, Any] = {"features_only": True, "in_chans": channels, "out_indices": places}
+        if pretrained == IMAGENET:
+            self.net: Any = downloaded(name, **options)
+        else:
+            self.net = timm.create_model(name, **options)
+            if pretrained is not None:
+                load_pretrained(self.net, pretrained)
+        self.widths = tuple(self.net.feature_info.channels())
+        config = timm.data.resolve_model_data_config(self.net)
+        self.mean, self.std = tuple(config["mean"][:channels]), tuple(config["std"][:channels])
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Images (n, channels, h, w) to a map (n, width, h / stride, w / stride) a stride."""
+        maps: list[Tensor] = self.net(images)
+        return maps
+
+
 def cut(module: nn.Module, path: list[str]) -> nn.Module:
     """`module` up to and with the child at `path`, its children run in order. Names of parameters stay.
 
@@ -152,6 +192,12 @@ def _cut_and_checked(whole: Any, name: str, tap: str, channels: int) -> tuple[nn
             mend="Tap a whole stage, or leave the tap out for the last map",
         )
     return part, seen[0].shape[1]
+
+
+def _refuse_unknown(name: str) -> None:
+    if not timm.is_model(name):
+        close = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:8])
+        raise RecipeError(f"timm has no model {name!r}", mend=f"Some that it has: {close}" if close else None)
 
 
 def _has_one_size(name: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -104,18 +105,60 @@ class Segmenter(Model):
         """The parameters of the (possibly pretrained) encoder."""
 
 
+@dataclass(frozen=True)
+class Denoised:
+    """What a detector says of true boxes that were given to it with noise on them, to be put right.
+
+    `maps`: each (n, k, 4 + classes) as its forward gives. `film`, `query`, `row` (m,): which of the k are to find which row
+    of the truth; the others are to find nothing. `groups`: how many times each true box was given.
+    """
+
+    maps: list[Tensor]
+    film: Tensor
+    query: Tensor
+    row: Tensor
+    groups: int
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What a detector's loss is taken of: the maps of its forward, (height, width) of the images, and noisy boxes if any."""
+
+    maps: list[Tensor]
+    size: tuple[int, int]
+    denoised: Denoised | None = None
+
+
 class Detector(Model):
-    """Boxes with a score a class."""
+    """Boxes with a score a class.
+
+    Attributes
+    ----------
+    strides: input sides must be divisible by each. loss: the kind of a recipe's loss that it learns by.
+    """
 
     strides: tuple[int, ...]
-    """Input sides must be divisible by each."""
+    loss: str
 
     @abstractmethod
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Images (n, channels, h, w), normalised, to maps, such as one a scale."""
+
+    @abstractmethod
+    def boxes(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Maps to boxes (n, k, 4), x1, y1, x2, y2 in input pixels, and scores (n, k, classes), 0 to 1."""
+
     def detect(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images (n, channels, h, w) to boxes (n, k, 4), x1, y1, x2, y2 in input pixels, and scores (n, k, classes), 0 to 1.
 
         Candidates of one thing overlap where the detector suppresses none: see `hilum.boxes`.
         """
+        return self.boxes(self.forward(images))
+
+    def taught(self, images: Tensor, truth: Tensor) -> Taught:
+        """A training batch. `truth` (m, 6): image number, class, then centre x, y, width and height in input pixels."""
+        height, width = images.shape[-2:]
+        return Taught(self.forward(images), (height, width))
 
     @abstractmethod
     def encoder_parameters(self) -> Iterator[nn.Parameter]:

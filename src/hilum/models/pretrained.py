@@ -48,7 +48,8 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
 def load_pretrained(backbone: nn.Module, path: str | Path) -> None:
     """Load a backbone from a file that holds it, alone or with more on top, or from the weights of a Hilum bundle.
 
-    Every tensor of `backbone` must be there with its shape; surplus tensors of the file (its classifier) are left out.
+    Every tensor of `backbone` must be there with its shape; surplus tensors of the file (its classifier) are left out. A
+    first convolution of three channels is summed for a backbone of one, which then gives what three alike would give.
     """
     tensors = read_weights(path)
     wanted = backbone.state_dict()
@@ -56,6 +57,7 @@ def load_pretrained(backbone: nn.Module, path: str | Path) -> None:
         found = {k: tensors[prefix + k] for k in wanted if prefix + k in tensors}
         if all(k in found or k.endswith("num_batches_tracked") for k in wanted):
             break
+    found = {k: _summed(v, wanted[k].shape) for k, v in found.items()}
     missing = [k for k in wanted if k not in found and not k.endswith("num_batches_tracked")]
     wrong = [k for k in found if found[k].shape != wanted[k].shape]
     if missing or wrong:
@@ -66,3 +68,10 @@ def load_pretrained(backbone: nn.Module, path: str | Path) -> None:
             mend="Name the architecture that the file was made for",
         )
     backbone.load_state_dict(found, strict=False)
+
+
+def _summed(tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """A convolution's weights (o, 3, h, w) as (o, 1, h, w) where that is what is wanted."""
+    if tensor.ndim == 4 and tensor.shape[1] == 3 and shape == (len(tensor), 1, *tensor.shape[2:]):
+        return tensor.sum(1, keepdim=True)
+    return tensor

@@ -149,6 +149,7 @@ class YOLOv5(Detector):
     """
 
     strides = STRIDES
+    loss = "yolo"
 
     def __init__(
         self,
@@ -206,11 +207,8 @@ class YOLOv5(Detector):
             out.append(torch.cat((centre, size, p[..., 4:]), -1).view(n, -1, numbers))
         return torch.cat(out, 1)
 
-    def detect(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.boxes(self.forward(images))
-
     def boxes(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Maps to boxes (n, k, 4) by their corners, and scores (n, k, classes): objectness times class."""
+        """By their corners; the score is objectness times class."""
         found = self.decode(maps)
         centre, half = found[..., :2], found[..., 2:4] / 2
         return torch.cat((centre - half, centre + half), -1), found[..., 4:5] * found[..., 5:]

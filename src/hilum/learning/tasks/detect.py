@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,8 @@ from hilum.boxes import select
 from hilum.datasets.mosaic import mosaic
 from hilum.evaluation.detection import Detections
 from hilum.evaluation.detection_ap import voc_map
-from hilum.learning.losses import Yolo
 from hilum.learning.tasks.task import Task
-from hilum.learning.yolo_loss import yolo_loss
-from hilum.models.yolov5 import YOLOv5
+from hilum.models.contract import Detector, Taught
 
 
 class Detect(Task):
@@ -43,23 +42,23 @@ class Detect(Task):
         targets[..., 1:] *= targets.new_tensor((size / width, size / height) * 2)
         return images, targets
 
-    def outputs(self, model: nn.Module, images: Tensor) -> list[Tensor]:
-        return [each.float() for each in model(images)]
+    def taught(self, images: Tensor, targets: Tensor) -> Taught:
+        found = _detector(self.model).taught(images, rows(targets))
+        noisy = found.denoised
+        if noisy is not None:
+            noisy = replace(noisy, maps=_float(noisy.maps))
+        return Taught(_float(found.maps), found.size, noisy)
+
+    def outputs(self, model: nn.Module, images: Tensor) -> Taught:
+        height, width = images.shape[-2:]
+        return Taught(_float(model(images)), (height, width))
 
     def held(self, outputs: Any, targets: Tensor) -> Tensor:
-        model = self.model
-        assert isinstance(model, YOLOv5)
-        assert isinstance(self.loss, Yolo)
-        pixels = outputs[0].shape[2] * model.strides[0]
-        gains = self.loss.gains.scaled(outputs[0].shape[-1] - 5, pixels)
-        anchors = model.detect_layer.anchors
-        loss, _ = yolo_loss(outputs, rows(targets), anchors, model.strides, gains)
-        return loss / len(targets)
+        loss: Tensor = self.loss(_detector(self.model), outputs, rows(targets))
+        return loss
 
     def note(self, outputs: Any, targets: Tensor) -> None:
-        model = self.best_model
-        assert isinstance(model, YOLOv5)
-        boxes, scores = model.boxes(outputs)
+        boxes, scores = _detector(self.best_model).boxes(outputs.maps)
         self._seen.append((torch.cat((boxes, scores), -1).cpu(), targets.cpu()))
 
     def score(self, logits: Tensor, targets: Tensor) -> float:
@@ -74,6 +73,15 @@ class Detect(Task):
             )
         )  # fmt: skip
         return 0.0 if math.isnan(value) else value
+
+
+def _detector(model: nn.Module) -> Detector:
+    assert isinstance(model, Detector)  # what `build_model` has refused otherwise
+    return model
+
+
+def _float(maps: list[Tensor]) -> list[Tensor]:
+    return [each.float() for each in maps]
 
 
 def rows(targets: Tensor) -> Tensor:

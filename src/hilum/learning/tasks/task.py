@@ -84,7 +84,7 @@ class Task(L.LightningModule):
         if self.phase.size is not None:
             images, targets = self.shrunk(images, targets, self.phase.size)
         images, targets = self.augment(images, targets, self._generator)
-        loss = self.held(self.outputs(self.model, self._to_input(images)), targets)
+        loss = self.held(self.taught(self._to_input(images), targets), targets)
         self.log("training/loss", loss, on_step=False, on_epoch=True, batch_size=len(stored))
         return loss
 
@@ -99,6 +99,10 @@ class Task(L.LightningModule):
             logits = self.outputs(self.best_model, images)
         self.log("validation/loss", self.held(logits, targets), batch_size=len(stored))
         self.note(logits, targets)
+
+    def taught(self, images: Tensor, targets: Tensor) -> Any:
+        """What `held` takes of a training batch, float32."""
+        return self.outputs(self.model, images)
 
     def outputs(self, model: nn.Module, images: Tensor) -> Any:
         """What `held` and `note` take, float32."""
