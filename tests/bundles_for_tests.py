@@ -128,3 +128,36 @@ def unet_bundle(name: str = "lungs", seed: int = 0) -> Bundle:
         update={"model": Architecture(name="unet", options=options)}
     )
     return Bundle(info, build("unet", outputs=1, **options))
+
+
+def yolo_bundle(
+    name: str = "boxes",
+    labels: tuple[str, ...] = ("Cardiomegaly", "Effusion"),
+    seed: int = 0,
+    size: int = 96,
+    threshold: float | None = 0.5,
+    scale: str = "n",
+) -> Bundle:
+    """A YOLOv5 with random weights that is sure of itself: boxes of many scores, of which some reach the threshold."""
+    torch.manual_seed(seed)
+    options = {"scale": scale, "channels": 1, "size": (size, size)}
+    model = build("yolov5", outputs=len(labels), **options)
+    with torch.no_grad():
+        for conv in model.detect_layer.m:
+            conv.weight *= 60
+            conv.bias.view(3, -1)[:, 4:] = -1.0
+    base = classifier_bundle(name).info
+    cut = None if threshold is None else Cut(value=threshold, rule="by hand")
+    info = base.model_copy(
+        update={
+            "task": "detect",
+            "model": Architecture(name="yolov5", options=options),
+            "preparation": Preparation(
+                size=(size, size), aspect="pad", channels=1, mean=(0.0,), std=(1.0,), bits=16
+            ),
+            "labels": tuple(Label(name=label, threshold=cut) for label in labels),
+            "calibration": None,
+            "metrics": {},
+        }
+    )
+    return Bundle(info, model)

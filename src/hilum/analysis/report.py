@@ -17,6 +17,8 @@ LOW_LUNG_SHARE = (
     0.25  # about what lungs take of a film, so what heat spread evenly would have; docs/decisions.md
 )
 NOTHING_FOUND = ("Normal", "No Finding")
+ORGANS = ("Right lung", "Left lung", "Lung")
+"""Boxes of these say where something lies, and nothing of disease."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,43 @@ class LungsResult:
 
 @dataclass(frozen=True)
 class BoxResult:
-    """A box (x1, y1, x2, y2) in the film's pixels with its score, 0 to 1."""
+    """A box (x1, y1, x2, y2) in the film's pixels with its score, 0 to 1. `bundle`: a detector's name, or `fusion of A, B`;
+    then `seen_by` says how many of these detectors have a box in it."""
 
     name: str
     score: float
     box: tuple[float, float, float, float]
     bundle: str
+    seen_by: int = 1
+
+
+@dataclass(frozen=True)
+class NormalResult:
+    """What classifiers as a filter say: `probability` that the film is normal, the mean of `by` (a number a bundle). `how`:
+    `hard` drops all boxes where it reaches `threshold`, `soft` multiplies their scores by one minus it."""
+
+    probability: float
+    by: dict[str, float]
+    how: str
+    threshold: float
+
+    @property
+    def dropped(self) -> bool:
+        """Were all boxes of the film dropped?"""
+        return self.how == "hard" and self.probability >= self.threshold
+
+
+@dataclass(frozen=True)
+class DetectionResult:
+    """How the boxes of a film were made. `method` and `iou_threshold`: None with one detector, whose boxes are not fused.
+    `weights`: one a detector. `views`: (scale, mirrored) of the film as each detector saw it."""
+
+    bundles: tuple[str, ...]
+    method: str | None
+    iou_threshold: float | None
+    weights: tuple[float, ...] | None
+    views: tuple[tuple[float, bool], ...]
+    normal: NormalResult | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +133,9 @@ class BundleUsed:
 @dataclass(frozen=True)
 class Report:
     """What was found in one film. `reason` says why a film was not analysable; then there are no findings. `heatmap_method`:
-    one of `explain.METHODS`, None where there are no heatmaps."""
+    one of `explain.METHODS`, None where there are no heatmaps. `boxes`: those that are called, fused where several bundles
+    detect; `own_boxes`: what each of several detectors calls by itself; `all_boxes`: those below their threshold too, for
+    tables, which no page shows."""
 
     film: Radiograph
     analysable: bool
@@ -112,6 +147,9 @@ class Report:
     boxes: tuple[BoxResult, ...] = ()
     seconds: float = 0.0
     heatmap_method: str | None = None
+    detection: DetectionResult | None = None
+    own_boxes: tuple[BoxResult, ...] = ()
+    all_boxes: tuple[BoxResult, ...] = field(default=(), repr=False)
 
     def _repr_html_(self) -> str:
         """The report's page, in a notebook."""
@@ -147,7 +185,9 @@ class Report:
                 "area_share": self.lungs.area_share,
                 "bundle": self.lungs.bundle,
             },
-            "boxes": [{"name": b.name, "score": b.score, "box": list(b.box), "bundle": b.bundle} for b in self.boxes],
+            "boxes": [_box(b) for b in self.boxes],
+            "own_boxes": [_box(b) for b in self.own_boxes],
+            "detection": _detection(self.detection),
             "overlay": files.get("overlay"),
         }  # fmt: skip
 
@@ -166,6 +206,32 @@ def _source(film: Radiograph) -> dict[str, Any]:
         "age": film.age,
         "spacing": list(film.spacing) if film.spacing else None,
         "headers": dict(film.headers),
+    }
+
+
+def _box(b: BoxResult) -> dict[str, Any]:
+    return {"name": b.name, "score": b.score, "box": list(b.box), "bundle": b.bundle, "seen_by": b.seen_by}
+
+
+def _detection(found: DetectionResult | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    normal = found.normal
+    return {
+        "bundles": list(found.bundles),
+        "method": found.method,
+        "iou_threshold": found.iou_threshold,
+        "weights": list(found.weights) if found.weights else None,
+        "views": [{"scale": scale, "flipped": flipped} for scale, flipped in found.views],
+        "normal": None
+        if normal is None
+        else {
+            "probability": normal.probability,
+            "by": dict(normal.by),
+            "how": normal.how,
+            "threshold": normal.threshold,
+            "dropped": normal.dropped,
+        },
     }
 
 

@@ -4,7 +4,7 @@ from hilum.analysis.render.files import safe_name
 from hilum.analysis.render.index import write_index
 from hilum.analysis.render.page import notebook_html, report_html
 from hilum.analysis.render.schema import report_schema
-from hilum.analysis.render.write import FORMATS, write_report
+from hilum.analysis.render.write import FORMATS, write_beside, write_report
 
 __all__ = [
     "FORMATS",
@@ -12,6 +12,7 @@ __all__ = [
     "report_html",
     "report_schema",
     "safe_name",
+    "write_beside",
     "write_index",
     "write_report",
 ]

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from hilum.analysis.report import FindingResult, LungsResult, Report
+from hilum.analysis.report import DetectionResult, FindingResult, LungsResult, NormalResult, Report
 
 METHODS = {
     "mc_dropout": "MC dropout",
@@ -60,6 +60,32 @@ def lung_share(finding: FindingResult) -> str:
     if finding.outside_lungs:
         return f"{text}, may lie outside"
     return f"only {text}" if finding.strays else text
+
+
+def boxes(found: DetectionResult) -> list[str]:
+    """How the boxes were made, and what a filter says of the film, a sentence each."""
+    told = []
+    if found.method is not None:
+        mirrored = " and mirrored" if any(flipped for _, flipped in found.views) else ""
+        views = f", each on {len(found.views)} scales{mirrored}" if len(found.views) > 1 else ""
+        told.append(
+            f"Boxes of {', '.join(found.bundles)}{views}, fused by {found.method}"
+            f" where they overlap by more than {found.iou_threshold:g}."
+        )
+    if found.normal is not None:
+        normal = found.normal
+        by = ", ".join(normal.by)
+        told.append(
+            f"Normal with {percent(normal.probability)} %, says the filter ({by}): {_effect(normal)}."
+        )
+    return told
+
+
+def _effect(normal: NormalResult) -> str:
+    if normal.how == "soft":
+        return f"scores of boxes are multiplied by {1 - normal.probability:.2g}"
+    limit = f"{percent(normal.threshold)} %"
+    return f"at {limit} or more all boxes are dropped" if normal.dropped else f"below {limit} boxes stay"
 
 
 def lungs(found: LungsResult) -> str:

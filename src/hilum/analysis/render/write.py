@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hilum.analysis.render import pictures
@@ -10,6 +10,7 @@ from hilum.analysis.render.files import as_json, safe_name, slug, write_whole
 from hilum.analysis.render.overlay import overlay
 from hilum.analysis.render.page import report_html
 from hilum.analysis.report import Report
+from hilum.analysis.truth import Size, TrueBox
 from hilum.errors import HilumError
 
 FORMATS = ("json", "html", "png")
@@ -47,12 +48,27 @@ def write_report(report: Report, out: Path, stem: str, formats: tuple[str, ...] 
             names["json"] = f"{stem}.json"
             write_whole(out / names["json"], as_json(report.as_dict(names)))
     except OSError as error:
-        raise HilumError(
-            f"the report cannot be written ({error.strerror or error})",
-            path=out,
-            mend="Check space and permissions.",
-        ) from error
+        raise _unwritten(error, out) from error
     return names
+
+
+def write_beside(report: Report, truth: Sequence[TrueBox], size: Size | None, out: Path, stem: str) -> str:
+    """Write `<stem>.beside.png`, readers' boxes and the report's side by side, into `out`; returns its name."""
+    from hilum.analysis.render.beside import beside_png
+
+    name = f"{safe_name(stem)}.beside.png"
+    try:
+        write_whole(out / name, beside_png(report, truth, size))
+    except OSError as error:
+        raise _unwritten(error, out) from error
+    return name
+
+
+def _unwritten(error: OSError, out: Path) -> HilumError:
+    reason = error.strerror or error
+    return HilumError(
+        f"the report cannot be written ({reason})", path=out, mend="Check space and permissions."
+    )
 
 
 def _pictures(report: Report, stem: str) -> Iterable[tuple[str, str, bytes]]:

@@ -1,0 +1,104 @@
+"""Boxes of many films as tables: `boxes.csv`, which `hilum boxes` reads, and the competition's submission."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from hilum.analysis.report import BoxResult, Report
+from hilum.analysis.truth import Size, TrueBox, scaled
+from hilum.datasets import box_tables, disk
+from hilum.datasets.box_rows import CORNERS, known_name
+from hilum.datasets.box_tables import NO_FINDING, BoxTable
+from hilum.errors import BoxError
+
+NOTHING = (0.0, 0.0, 1.0, 1.0)
+"""The box of "No finding", in no film's pixels."""
+
+
+@dataclass(frozen=True)
+class FilmBoxes:
+    """What detectors make of a film: its name in tables, `size` (width, height) in pixels of the file, every box (not the
+    called ones alone), the probability that it is normal where a filter says so, and the readers' boxes where known."""
+
+    name: str
+    size: Size
+    boxes: tuple[BoxResult, ...]
+    called: tuple[str, ...]
+    normal: float | None = None
+    truth: tuple[TrueBox, ...] | None = None
+
+    @classmethod
+    def of(cls, name: str, report: Report, truth: tuple[TrueBox, ...] | None) -> FilmBoxes:
+        """Of a report of an analysable film."""
+        normal = report.detection.normal if report.detection is not None else None
+        return cls(
+            name,
+            (float(report.film.width), float(report.film.height)),
+            report.all_boxes,
+            tuple(sorted({box.name for box in report.boxes})),
+            normal.probability if normal is not None else None,
+            truth,
+        )
+
+
+def table_of(films: Sequence[FilmBoxes], path: Path, sizes: Mapping[str, Size] | None = None) -> BoxTable:
+    """The boxes as a table for `path`; in pixels of the published films where `sizes` has them, which must be all.
+
+    A film with a filter's probability p of being normal has the row "No Finding" of score p with the box 0 0 1 1.
+    """
+    rows = []
+    for film in films:
+        by = (1.0, 1.0)
+        if sizes is not None:
+            if film.name not in sizes:
+                raise BoxError(
+                    f"film '{film.name}' has no size", path=path, mend="Add it to the table of sizes."
+                )
+            by = (sizes[film.name][0] / film.size[0], sizes[film.name][1] / film.size[1])
+        for box in film.boxes:
+            rows.append(
+                (film.name, known_name(box.name, "vinbig") or box.name, box.score, *scaled(box.box, by))
+            )
+        if film.normal is not None:
+            rows.append((film.name, NO_FINDING, film.normal, *NOTHING))
+    numbers = {"score": pl.Float64, **dict.fromkeys(CORNERS, pl.Float64)}
+    schema = {"image_id": pl.String, "finding": pl.String, **numbers}
+    boxes = pl.DataFrame(rows, schema=schema, orient="row").unique(maintain_order=True)
+    named = pl.DataFrame({"image_id": [film.name for film in films]}, schema={"image_id": pl.String})
+    lines = named.with_row_index("line", offset=2).select("image_id", pl.col("line").cast(pl.Int64))
+    return BoxTable(
+        path, "long", lines.with_columns(patient=pl.lit(None, pl.String)), boxes.with_columns(line=pl.lit(0))
+    )
+
+
+def write_boxes(table: BoxTable, path: Path) -> Path:
+    """Every box in the long format of `hilum boxes`; films without boxes are rows too."""
+    return box_tables.write(table, path, "long")
+
+
+def write_submission(table: BoxTable, path: Path) -> Path:
+    """The competition's format: class numbers of VinBigData, and `14 1 0 0 1 1` for a film without any box.
+
+    BoxError for a class that the competition does not know.
+    """
+    return box_tables.write(box_tables.with_no_finding(replace(table, path=path)), path, "submission")
+
+
+def read_sizes(path: str | Path) -> dict[str, Size]:
+    """Width and height of films as they were published, by name: a table with `image_id`, `width`, `height`. Raises
+    DataError for a table without these columns, BoxError for a film without a size, or with two."""
+    where = Path(path)
+    table = disk.read_csv(where)
+    disk.need_columns(table, ("image_id", "width", "height"), where)
+    found: dict[str, Size] = {}
+    rows = table.select("image_id", pl.col("width", "height").cast(pl.Float64, strict=False)).iter_rows()
+    for line, (name, width, height) in enumerate(rows, start=2):
+        good = width is not None and height is not None and width > 0 and height > 0
+        if not good or found.get(name, (width, height)) != (width, height):
+            raise BoxError(f"line {line} (film '{name}') has no size, or another above", path=where)
+        found[name] = (width, height)
+    return found
