@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hilum.analysis.lungs import find_lungs, split
 from hilum.bundles import load
 from hilum.datasets.manifest import Manifest
 from hilum.datasets.preparing import canonical_mask, read_mask
 from hilum.evaluation.bootstrap import bootstrap
+from hilum.images.lung_masks import find_lungs, split
 from hilum.images.read import read
 from hilum.learning.material import patient_keys
 
@@ -95,7 +95,7 @@ def bundle_boxes(bundle: torch.nn.Module, path: Path) -> Boxes:
     with torch.inference_mode():
         probability = bundle(bundle.prepare(film)).sigmoid()[0].amax(0).numpy()
     placement = bundle.info.preparation.place((film.height, film.width))
-    lungs = find_lungs(probability, placement, 0.5, "lungs")
+    lungs = find_lungs(probability, placement, 0.5)
     return around({"left": lungs.left, "right": lungs.right})
 
 

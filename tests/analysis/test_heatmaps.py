@@ -18,7 +18,6 @@ from hilum.analysis.heatmaps import (
     heatmaps,
     lung_shares,
     plus_plus,
-    reduced,
 )
 from hilum.errors import HilumError
 from hilum.images.preparation import Preparation
@@ -241,7 +240,7 @@ def test_a_kept_map_enlarges_to_the_map_of_the_whole_film():
     rng = np.random.default_rng(0)
     values = cv2.GaussianBlur(rng.random((8, 8)).astype(np.float32), (0, 0), 1)
     direct = preparation.place(source).map_to_source(values)
-    kept = reduced(preparation.place(source)).map_to_source(values)
+    kept = preparation.place(source).reduced(LONGEST).map_to_source(values)
     assert np.abs(heatmap_on_film(kept, source) - direct).max() < 0.01
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hilum.analysis.lungs import find_lungs, split
+from hilum.images.lung_masks import find_lungs, split
 from hilum.images.preparation import Preparation
 from tests.phantom import phantom
 
@@ -92,7 +92,7 @@ def test_lungs_come_back_to_the_films_grid(aspect):
         preparation.mask((film.lungs > 0).astype(np.uint8)).astype(np.float32), (0, 0), 1.5
     )
     soft[3:6, 3:6] = 0.9
-    found = find_lungs(soft, preparation.place((1100, 900)), 0.5, "test")
+    found = find_lungs(soft, preparation.place((1100, 900)), 0.5)
     assert found.mask.shape == (1100, 900)
     assert found.mask.dtype == np.uint8
     assert overlap(found.right, (film.lungs == 1).astype(np.uint8)) > 0.985
@@ -108,20 +108,20 @@ def test_a_film_with_one_lung_has_one_on_its_grid(side):
     preparation = Preparation(size=(256, 256))
     one = (film.lungs == side).astype(np.uint8)
     soft = cv2.GaussianBlur(preparation.mask(one).astype(np.float32), (0, 0), 1.5)
-    found = find_lungs(soft, preparation.place((600, 500)), 0.5, "test")
+    found = find_lungs(soft, preparation.place((600, 500)), 0.5)
     kept, other = (found.right, found.left) if side == 1 else (found.left, found.right)
     assert overlap(kept, one) > 0.98
     assert not other.any()
 
 
 def test_lungs_everywhere_cover_the_film():
-    found = find_lungs(np.ones((64, 64)), Preparation(size=(64, 64)).place((200, 100)), 0.5, "test")
+    found = find_lungs(np.ones((64, 64)), Preparation(size=(64, 64)).place((200, 100)), 0.5)
     assert found.area_share == 1
     np.testing.assert_array_equal(found.left + found.right, found.mask)
 
 
 def test_no_lungs_give_empty_masks():
-    found = find_lungs(np.full((64, 64), 0.2), Preparation(size=(64, 64)).place((200, 100)), 0.5, "test")
+    found = find_lungs(np.full((64, 64), 0.2), Preparation(size=(64, 64)).place((200, 100)), 0.5)
     assert found.area_share == 0
     assert not found.left.any()
     assert not found.right.any()

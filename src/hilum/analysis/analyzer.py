@@ -16,17 +16,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hilum.analysis.detection import Detected, Detection
+from hilum.analysis.detectors import Detectors
 from hilum.analysis.explain import check_method, explained
 from hilum.analysis.heatmaps import DEFAULT, Map, lung_shares
-from hilum.analysis.lungs import find_lungs
-from hilum.analysis.notices import mismatches, skipped, straying
-from hilum.analysis.report import BoxResult, BundleUsed, FindingResult, LungsResult, Report
+from hilum.analysis.notices import mismatches, skipped, straying, unfocused
+from hilum.analysis.report import BundleUsed, DetectionResult, FindingResult, LungsResult, Report
 from hilum.analysis.uncertainty import Uncertain, film_seed, uncertainty
 from hilum.bundles import Bundle, builtin_names, load
 from hilum.bundles.card import interval
-from hilum.bundles.detecting import detect_film
+from hilum.bundles.focus import Known, is_segmenter, segmenter, window_of
 from hilum.bundles.info import Info
+from hilum.bundles.lungs import check_segmenter, outlined
 from hilum.errors import BundleError
+from hilum.images.crop import Window
 from hilum.images.quality import assess
 from hilum.images.radiograph import Notice, Radiograph
 from hilum.images.read import read
@@ -52,6 +55,8 @@ class Analyzer:
     runtime: what runs the bundles that are loaded here, one of `runtimes.NAMES`; all but torch need that form in the bundle
     (`export`). Lungs that nobody named run in torch, and a loaded bundle in what it was loaded for.
     heatmap_method: one of `explain.METHODS`.
+    detection: how boxes are made, see `Detection`. Where several bundles detect, their boxes are fused, and each one's own
+    are kept beside.
 
     Raises BundleError where a bundle cannot be loaded or used, MissingExtraError where the runtime is not installed,
     HilumError where a bundle that classifies has no heatmaps by this method. Not to be shared between threads.
@@ -65,6 +70,7 @@ class Analyzer:
         with_heatmaps: bool = True,
         runtime: str = "torch",
         heatmap_method: str = DEFAULT,
+        detection: Detection | None = None,
     ) -> None:
         self.asked_for = bundles is not None
         chosen = builtin_names() if bundles is None else bundles
@@ -77,8 +83,13 @@ class Analyzer:
             bundle.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on a CPU
         self.segmenters = [b for b in loaded if b.info.task == "segment"]
         self.finders = [b for b in loaded if b.info.task != "segment"]
+        self.detectors = Detectors(self.finders, detection or Detection(), runtime)
         self.samples, self.seed = samples, seed
         self.with_heatmaps, self.heatmap_method = with_heatmaps, heatmap_method
+        for bundle in self.finders:
+            focus = bundle.info.preparation.focus
+            if focus is not None and not any(is_segmenter(own, focus) for own in self.segmenters):
+                segmenter(focus)  # refused now, not at the first film
         for bundle in self.finders if with_heatmaps else ():
             if bundle.info.task != "detect":
                 check_method(bundle, heatmap_method)
@@ -91,25 +102,37 @@ class Analyzer:
         film = film if isinstance(film, Radiograph) else read(film)
         quality = assess(film)
         lungs: LungsResult | None = None
+        known: Known | None = None
         used: list[Bundle] = []
         if quality.analysable and self.segmenters:
             used.append(self.segmenters[0])
             lungs = segment_lungs(self.segmenters[0], film)
+            known = self.segmenters[0], lungs.mask
             quality = assess(film, lungs.right + 2 * lungs.left)
         notices = [*film.notices, *quality.notices]
         findings: list[FindingResult] = []
-        boxes: list[BoxResult] = []
+        boxes = Detected((), ())
+        detection: DetectionResult | None = None
         if quality.analysable:
             suited, left_out = self._suited(film)
             used += suited
-            notices += left_out + [n for b in used for n in mismatches(b.info, film)]
+            windows = {b.info.name: window_of(b, film, known) for b in suited}
+            notices += left_out
+            for each in used:
+                notices += [
+                    *mismatches(each.info, film, windows.get(each.info.name)),
+                    *unfocused(each.info, windows.get(each.info.name)),
+                ]
             for bundle in suited:
+                window = windows[bundle.info.name]
                 if bundle.info.task == "detect":
-                    boxes += detected(bundle, film)
                     continue
-                found = self._classify(bundle, film, lungs)
+                found = self._classify(bundle, film, lungs, window)
                 notices += straying(found)
                 findings += found
+            if any(b.info.task == "detect" for b in suited):
+                boxes, detection = self.detectors.find(film, suited, windows)
+                used += [judge for judge in self.detectors.judges if judge.info.name not in _names(used)]
         return Report(
             film=film,
             analysable=quality.analysable,
@@ -117,7 +140,10 @@ class Analyzer:
             warnings=tuple(dict.fromkeys(notices)),
             bundles=tuple(_used(b) for b in used),
             findings=tuple(findings),
-            boxes=tuple(boxes),
+            boxes=boxes.called,
+            own_boxes=boxes.own,
+            all_boxes=boxes.boxes,
+            detection=detection,
             lungs=lungs,
             heatmap_method=self.heatmap_method if any(f.heatmap is not None for f in findings) else None,
             seconds=time.perf_counter() - started,
@@ -135,10 +161,12 @@ class Analyzer:
         ]
         return suited, unknown
 
-    def _classify(self, bundle: Bundle, film: Radiograph, lungs: LungsResult | None) -> list[FindingResult]:
+    def _classify(
+        self, bundle: Bundle, film: Radiograph, lungs: LungsResult | None, window: Window | None
+    ) -> list[FindingResult]:
         model = bundle.model
         assert isinstance(model, Classifier)
-        images = prepared(bundle, film)
+        images = prepared(bundle, film, window)
         features, embedding = bundle.runtime.features(images)
         probabilities = bundle.probabilities(model.head(embedding))[0].double()
         if not torch.isfinite(probabilities).all():
@@ -147,7 +175,8 @@ class Analyzer:
         spread = uncertainty(bundle, embedding, self.samples, seed)
         maps: list[Map] = []
         if self.with_heatmaps:
-            maps = explained(bundle, film, images, self.heatmap_method, (features, embedding))
+            place = bundle.info.preparation.place((film.height, film.width), window)
+            maps = explained(bundle, place, images, self.heatmap_method, (features, embedding))
         shares = lung_shares(maps, lungs.mask) if lungs is not None else []
         return _results(bundle.info, probabilities.numpy(), spread, maps, shares)
 
@@ -165,30 +194,18 @@ def _builtin() -> Analyzer:
     return Analyzer()
 
 
-def detected(bundle: Bundle, film: Radiograph) -> list[BoxResult]:
-    """A detector's boxes on a film that reach their class's threshold, the best first; none of a class without one."""
-    found = detect_film(bundle, film)
-    cuts = [label.threshold.value if label.threshold else float("nan") for label in bundle.info.labels]
-    return [
-        BoxResult(bundle.labels[kind], float(score), (box[0], box[1], box[2], box[3]), bundle.info.name)
-        for box, score, kind in zip(found.boxes.tolist(), found.scores, found.kind, strict=True)
-        if score >= cuts[kind]
-    ]
+def prepared(bundle: Bundle, film: Radiograph, window: Window | None = None) -> Tensor:
+    """The film as the bundle's model takes it, (1, channels, height, width), in the memory order that runs fastest.
+
+    `window`: as `Bundle.prepare` has it.
+    """
+    return bundle.prepare(film, window).to(memory_format=torch.channels_last)
 
 
-def prepared(bundle: Bundle, film: Radiograph) -> Tensor:
-    """The film as the bundle's model takes it, (1, channels, height, width), in the memory order that runs fastest."""
-    return bundle.prepare(film).to(memory_format=torch.channels_last)
-
-
-@torch.inference_mode()
 def segment_lungs(bundle: Bundle, film: Radiograph) -> LungsResult:
     """The lungs of a film by a segmentation bundle, whose labels (one, or a left and a right lung) are joined."""
-    logits = bundle(prepared(bundle, film))
-    maps = bundle.probabilities(logits.movedim(1, -1))[0].amax(-1)
-    threshold = bundle.info.labels[0].threshold
-    placement = bundle.info.preparation.place((film.height, film.width))
-    return find_lungs(maps.numpy(), placement, threshold.value if threshold else 0.5, bundle.info.name)
+    found = outlined(bundle, film)
+    return LungsResult(found.mask, found.left, found.right, found.area_share, bundle.info.name)
 
 
 def _results(
@@ -254,8 +271,12 @@ def _wants_lungs(bundles: Sequence[Bundle]) -> bool:
     return not segments and LUNGS in builtin_names() and all(b.info.name != LUNGS for b in bundles)
 
 
+def _names(bundles: Sequence[Bundle]) -> list[str]:
+    return [bundle.info.name for bundle in bundles]
+
+
 def _check(bundles: Sequence[Bundle]) -> None:
-    names = [b.info.name for b in bundles]
+    names = _names(bundles)
     if not bundles:
         raise BundleError(
             "there is no bundle to analyse with", mend="Name one with --bundle, or train one: hilum train"
@@ -264,12 +285,7 @@ def _check(bundles: Sequence[Bundle]) -> None:
         raise BundleError(f"two bundles have the same name ({', '.join(names)})", mend="Leave one out")
     segmenters = [b for b in bundles if b.info.task == "segment"]
     for bundle in segmenters:
-        if not all("lung" in label.lower() for label in bundle.labels):
-            raise BundleError(
-                f"it segments {', '.join(bundle.labels)}; analysis uses lungs only",
-                path=bundle.info.name,
-                mend="Leave it out",
-            )
+        check_segmenter(bundle)
     if len(segmenters) > 1:
         raise BundleError("two bundles segment the lungs", mend="Name one of them only")
 

@@ -21,12 +21,14 @@ from hilum.analysis.analyzer import segment_lungs
 from hilum.analysis.explain import evidence
 from hilum.analysis.heatmaps import DEFAULT, Map, Method, on_film
 from hilum.bundles import Bundle
+from hilum.bundles.focus import window_of
 from hilum.datasets.manifest import Manifest
 from hilum.datasets.preparing import IGNORE, canonical_mask, read_mask
 from hilum.errors import BundleError, HilumError, ManifestError, ReadError, named_fault
 from hilum.evaluation.saliency import Score, energy, pointing
 from hilum.images.covers import COVERS, cover, hidden
 from hilum.images.markers import letters
+from hilum.images.placement import Placement
 from hilum.images.quality import NO_LUNGS
 from hilum.images.radiograph import Radiograph
 from hilum.images.read import read
@@ -168,15 +170,16 @@ class _Work:
     bundle: Bundle
     method: Method
     waiting: list[Tensor] = field(default_factory=list)
-    places: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = field(default_factory=list)
+    places: list[tuple[Placement, NDArray[np.bool_], NDArray[np.bool_]]] = field(default_factory=list)
     logits: list[NDArray[np.float32]] = field(default_factory=list)
     embedding: list[NDArray[np.float32]] = field(default_factory=list)
     energy: list[tuple[Score, ...]] = field(default_factory=list)
     pointing: list[tuple[Score, ...]] = field(default_factory=list)
 
     def add(self, views: Sequence[Map], lungs: NDArray[np.bool_], ignore: NDArray[np.bool_]) -> None:
-        self.waiting += [self.bundle.prepare(Radiograph(view)) for view in views]
-        self.places.append((lungs, ignore))
+        window = window_of(self.bundle, Radiograph(views[0]))  # of the whole film: no cover moves it
+        self.waiting += [self.bundle.prepare(Radiograph(view), window) for view in views]
+        self.places.append((self.bundle.info.preparation.place(lungs.shape, window), lungs, ignore))
         if len(self.waiting) >= BATCH:
             self.finish()
 
@@ -189,10 +192,9 @@ class _Work:
         features, embedding = self.bundle.runtime.features(images)
         logits = model.head(embedding).float().numpy().reshape(len(self.places), len(SEEN), -1)
         self.logits.append(logits)
-        for number, (lungs, ignore) in enumerate(self.places):
+        for number, (place, lungs, ignore) in enumerate(self.places):
             row = slice(number * len(SEEN), number * len(SEEN) + 1)
             self.embedding.append(embedding[row].float().numpy())
-            place = self.bundle.info.preparation.place(lungs.shape)
             maps = on_film(evidence(self.bundle, features[row], embedding[row], self.method), place)
             self._score(maps, lungs, ignore)
         self.waiting.clear()

@@ -12,7 +12,9 @@ from hilum.analysis.attention_maps import check_attention, gradient_weighted, ro
 from hilum.analysis.heatmaps import Map, on_film
 from hilum.analysis.score_cam import score_cam
 from hilum.bundles import Bundle
+from hilum.bundles.focus import window_of
 from hilum.errors import HilumError
+from hilum.images.placement import Placement
 from hilum.images.radiograph import Radiograph
 from hilum.models import Classifier
 
@@ -45,15 +47,17 @@ def explain(
     method, one that does not work for this model, or a map with values that are not finite.
     """
     check_method(bundle, method)
-    images = bundle.prepare(film).to(memory_format=torch.channels_last)
+    window = window_of(bundle, film)
+    images = bundle.prepare(film, window).to(memory_format=torch.channels_last)
+    place = bundle.info.preparation.place((film.height, film.width), window)
     with torch.no_grad():
         seen = bundle.runtime.features(images) if method in NEEDS_FEATURES else None
-        return explained(bundle, film, images, method, seen, channels)
+        return explained(bundle, place, images, method, seen, channels)
 
 
 def explained(
     bundle: Bundle,
-    film: Radiograph,
+    place: Placement,
     images: Tensor,
     method: str,
     seen: tuple[Tensor, Tensor] | None,
@@ -61,6 +65,7 @@ def explained(
 ) -> list[Map]:
     """`explain` of a film that is already prepared, (1, channels, h, w), by a method that was checked.
 
+    `place`: where what was prepared lies on the film.
     `seen`: the features and the embedding that the runtime gave of it; only attention does without.
     """
     model = bundle.model
@@ -77,7 +82,7 @@ def explained(
         else:
             found = evidence(bundle, features, embedding, method)
     try:
-        return on_film(found, bundle.info.preparation.place((film.height, film.width)))
+        return on_film(found, place)
     except HilumError as error:
         raise HilumError(f"{error.fault} (by {method})", path=bundle.info.name, mend=error.mend) from None
 

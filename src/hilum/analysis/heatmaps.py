@@ -20,7 +20,6 @@ film's 3,000 pixels would take 400 MB. `heatmap_on_film` gives one at full resol
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import cv2
@@ -119,7 +118,7 @@ def on_film(found: Tensor, placement: Placement) -> list[Map]:
             mend="The model's weights or features are broken: train or get it again.",
         )
     scaled = found / peaks.where(peaks > 0, 1.0)
-    grid = reduced(placement)
+    grid = placement.reduced(LONGEST)
     return [_lay(values, grid) for values in scaled.detach().float().cpu().numpy()]
 
 
@@ -143,19 +142,6 @@ def lung_shares(maps: Sequence[Map], lungs: NDArray[np.uint8]) -> list[float | N
     )
     totals = [float(heatmap.sum(dtype=np.float64)) for heatmap in maps]
     return [float((m * share).sum()) / t if t > 0 else None for m, t in zip(maps, totals, strict=True)]
-
-
-def reduced(placement: Placement) -> Placement:
-    """The same placement for the same film drawn with at most `LONGEST` pixels a side."""
-    height, width = placement.source
-    share = min(1.0, LONGEST / max(height, width))
-    small = max(1, round(height * share)), max(1, round(width * share))
-    return replace(
-        placement,
-        source=small,
-        scale_x=placement.scale_x * width / small[1],
-        scale_y=placement.scale_y * height / small[0],
-    )
 
 
 def _lay(values: Map, placement: Placement) -> Map:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from hilum.analysis.report import FindingResult
 from hilum.bundles.info import Info
+from hilum.images.crop import Window
 from hilum.images.radiograph import Notice, Radiograph
 
 SMALL = 2 / 3
@@ -21,8 +22,8 @@ def skipped(info: Info) -> Notice:
     )
 
 
-def mismatches(info: Info, film: Radiograph) -> Iterable[Notice]:
-    """What about this film is unlike the films that the bundle was made for."""
+def mismatches(info: Info, film: Radiograph, window: Window | None = None) -> Iterable[Notice]:
+    """What about this film is unlike the films that the bundle was made for; `window`: the part of it that it sees."""
     ages = info.applies.ages
     if ages is not None and not (film.age is not None and ages[0] <= film.age <= ages[1]):
         known = "unknown" if film.age is None else f"{film.age:g}"
@@ -31,16 +32,28 @@ def mismatches(info: Info, film: Radiograph) -> Iterable[Notice]:
             f"The bundle '{info.name}' is for ages {_ages(info)}; this person's age is {known}.",
         )
     height, width = info.preparation.size
-    if min(film.height / height, film.width / width) < SMALL:
+    down, across = (film.height, film.width) if window is None else (window.height, window.width)
+    if min(down / height, across / width) < SMALL:
+        where = " around the lungs" if window is not None and window.found else ""
         yield Notice(
             "small_film",
-            f"The film has {film.width} x {film.height} pixels; the bundle '{info.name}' was trained on {width} x {height}."
+            f"The film has {across} x {down} pixels{where}; the bundle '{info.name}' was trained on {width} x {height}."
             " Fine detail is missing.",
         )
     if info.task in ("multilabel", "detect") and any(label.threshold is None for label in info.labels):
         yield Notice(
             "no_threshold",
             f"The bundle '{info.name}' lacks thresholds for some findings: none is called positive.",
+        )
+
+
+def unfocused(info: Info, window: Window | None) -> Iterable[Notice]:
+    """That a bundle which sees films around their lungs saw this one whole."""
+    if window is not None and not window.found:
+        yield Notice(
+            "focus_without_lungs",
+            f"No lungs were found to look at; the bundle '{info.name}', which was trained on the square around them, saw the"
+            " whole film.",
         )
 
 

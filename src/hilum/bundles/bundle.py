@@ -30,15 +30,16 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from hilum.bundles import files
-from hilum.bundles.info import Info
+from hilum.bundles.info import WEIGHTS, Info
 from hilum.bundles.runtimes import Runtime, TorchRuntime, start
 from hilum.errors import BundleError
 from hilum.models import Model, build
 
 if TYPE_CHECKING:
+    from hilum.images.crop import Window
+    from hilum.images.placement import Placement
     from hilum.images.radiograph import Radiograph
 
-WEIGHTS = "weights.safetensors"
 CARD = "card.md"
 PATIENTS = "patients.bin"
 RECIPE = "recipe.yaml"
@@ -77,9 +78,22 @@ class Bundle(nn.Module):
     def labels(self) -> list[str]:
         return [label.name for label in self.info.labels]
 
-    def prepare(self, film: Radiograph) -> Tensor:
-        """A film to the model's input, float32 (1, channels, height, width)."""
-        return self.info.preparation.tensor(self.info.preparation.pixels(film.pixels)[None])
+    def prepare(self, film: Radiograph, window: Window | None = None) -> Tensor:
+        """A film to the model's input, float32 (1, channels, height, width).
+
+        `window`: the part of the film that the model sees; None takes what `focus.window_of` says.
+        """
+        steps = self.info.preparation
+        return steps.tensor(steps.pixels(film.pixels, self._window(film, window))[None])
+
+    def place(self, film: Radiograph, window: Window | None = None) -> Placement:
+        """Where what `prepare` gives of a film, with the same window, lies on it."""
+        return self.info.preparation.place((film.height, film.width), self._window(film, window))
+
+    def _window(self, film: Radiograph, window: Window | None) -> Window | None:
+        from hilum.bundles.focus import window_of
+
+        return window_of(self, film) if window is None else window
 
     def forward(self, images: Tensor) -> Tensor:
         """Prepared images (n, channels, h, w) to logits (n, labels), or (n, labels, h, w) for a segmenter."""

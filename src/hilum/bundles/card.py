@@ -107,6 +107,11 @@ def _preparation(info: Info) -> str:
     lines = [
         f"{height} x {width} pixels, {steps.aspect}, {steps.bits} bit, {_counted(steps.channels, 'channel')}"
     ]
+    if steps.focus is not None:
+        lines.append(
+            f"of the smallest square around the lungs, margin {steps.focus.margin:g}, as the bundle"
+            f" `{steps.focus.segmenter}` finds them (`{(steps.focus.digest or '')[:16]}`)"
+        )
     for name in ("denoise", "normalise", "clahe"):
         step = getattr(steps, name)
         if step is not None:

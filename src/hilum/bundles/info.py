@@ -2,51 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+import hashlib
+import json
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
-from hilum.images.preparation import Preparation
+from hilum.images.preparation import Preparation, Step
 
 Task = Literal["multilabel", "multiclass", "segment", "detect"]
 Form = Literal["onnx", "openvino", "int8"]
 
 
-class Part(BaseModel):
-    """`later` names fields that came after the first bundles were written. At their default they are left out of what is
-    written, so that a bundle without them keeps its digest.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    later: ClassVar[frozenset[str]] = frozenset()
-
-    @model_serializer(mode="wrap")
-    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields = type(self).model_fields
-        unset = {
-            k for k in self.later if getattr(self, k) == fields[k].get_default(call_default_factory=True)
-        }
-        return {k: v for k, v in handler(self).items() if k not in unset}
-
+WEIGHTS = "weights.safetensors"
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-class Architecture(Part):
+class Architecture(Step):
     """A registered model and its options (weights come from the bundle, so never `pretrained`)."""
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class Code(Part):
+class Code(Step):
     """A code of a standard vocabulary."""
 
     scheme: str
@@ -54,7 +34,7 @@ class Code(Part):
     meaning: str
 
 
-class Cut(Part):
+class Cut(Step):
     """A decision threshold on the calibrated probability, named for what it optimises."""
 
     value: float = Field(ge=0, le=1)
@@ -62,7 +42,7 @@ class Cut(Part):
     note: str | None = None
 
 
-class Label(Part):
+class Label(Step):
     """One output of the model, in its order."""
 
     name: str
@@ -71,7 +51,7 @@ class Label(Part):
     outside_lungs: bool = False
 
 
-class Scaling(Part):
+class Scaling(Step):
     """Calibration: probability = sigmoid or softmax of slope * logit + intercept (Platt 1999; Guo 2017).
 
     `half_at`, an output: the probability p so found is then stretched by two straight lines, 0 to `half_at`
@@ -87,7 +67,7 @@ class Scaling(Part):
     half_at: tuple[Share, ...] | None = None
 
 
-class Applies(Part):
+class Applies(Step):
     """Which films the bundle is for. `by_default`: false means only when asked for by name.
 
     `ages`: (lowest, highest) in years; with it the bundle runs by default only on films whose header gives an age inside.
@@ -104,7 +84,7 @@ class Applies(Part):
         return self.ages is None or (age is not None and self.ages[0] <= age <= self.ages[1])
 
 
-class Provenance(Part):
+class Provenance(Step):
     """Where the weights come from. `imported`: the checkpoint of another program that they were taken from; Hilum then knows
     nothing of films, patients and split.
     """
@@ -124,7 +104,7 @@ class Provenance(Part):
     imported: str | None = None
 
 
-class Export(Part):
+class Export(Step):
     """The model in a form that a runtime other than torch takes.
 
     `weights`: SHA-256 of the weights file it was made from. `opset`: of the ONNX graph. `made_with`:
@@ -141,7 +121,7 @@ class Export(Part):
     tried_on: int = 0
 
 
-class Info(Part):
+class Info(Step):
     """The content of `bundle.json`.
 
     `group`: the name of the set of mutually exclusive classes (multiclass), else None. `metrics`: evaluations by name,
@@ -181,6 +161,20 @@ class Info(Part):
         half_at = self.calibration.half_at if self.calibration else None
         if half_at is not None and (len(half_at) != wide or self.task != "multilabel"):
             raise ValueError(f"half_at must have {wide} values, and the task be multilabel")
+        if self.preparation.focus is not None and self.task == "segment":
+            raise ValueError(
+                "a bundle that segments sees the whole film: its masks are what a focus is found by"
+            )
         if (self.task == "multiclass") != (self.group is not None):
             raise ValueError("a multiclass bundle names its group, and no other does")
         return self
+
+    @property
+    def behaviour(self) -> str:
+        """SHA-256 of what decides the model's answers: model, weights, preparation, labels with thresholds, calibration.
+
+        Unlike `digest` it stays as it is where an evaluation is recorded or a form added. Of a bundle as it was saved.
+        """
+        parts = {"task", "model", "preparation", "labels", "calibration"}
+        content = {**self.model_dump(mode="json", include=parts), "weights": self.files.get(WEIGHTS)}
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

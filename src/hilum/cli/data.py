@@ -192,9 +192,16 @@ def store(
 
     chosen = _preparation(preparation) if preparation else Preparation(size=(size, size))
     held = verify and pixel_store.verify(out)
+    windows = None
+    if chosen.focus is not None:
+        from hilum.learning import focusing
+
+        chosen = focusing.pinned_preparation(chosen)
+        windows = focusing.finder(chosen)
     built = pixel_store.build(
-        Manifest.load(manifest), chosen, out, masks=masks, workers=workers, progress=not as_json
-    )
+        Manifest.load(manifest), chosen, out,
+        masks=masks, workers=workers, progress=not as_json, windows=windows,
+    )  # fmt: skip
     failures = built.failures.to_dicts()
     if as_json:
         found = {"store": str(out), "films": len(built), "shape": built.images.shape, "failures": failures}

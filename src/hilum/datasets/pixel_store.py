@@ -1,8 +1,8 @@
 """The pixel store: prepared films in one memory-mapped file, so that training reads at memory speed.
 
 A folder of `images.npy` (n, h, w) uint8 or uint16, `masks.npy` (n, h, w) uint8 where asked for (0 background,
-1 structure, 255 ignore), `index.parquet`, `store.json`, and the ledger by which a build that was killed goes
-on where it stopped.
+1 structure, 255 ignore), `index.parquet`, `windows.parquet` where films were prepared around their lungs,
+`store.json`, and the ledger by which a build that was killed goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -22,12 +22,21 @@ from hilum.datasets import preparing, store_files
 from hilum.datasets.fingerprint import file_digest
 from hilum.datasets.manifest import Manifest
 from hilum.errors import DataError
+from hilum.images.crop import Window
 from hilum.images.preparation import Preparation
 
 logger = logging.getLogger(__name__)
 
 IGNORE = preparing.IGNORE
+_WINDOWS_FILE = "windows.parquet"
 _FLUSH_EVERY = 512  # films between two syncs: what a kill or a power cut costs at most
+_WINDOWS = {
+    "image_id": pl.String,
+    "height": pl.Int64,
+    "width": pl.Int64,
+    **dict.fromkeys(("left", "top", "across", "down"), pl.Int64),
+    "lungs_found": pl.Boolean,
+}
 _INDEX = {"row": pl.Int64, "image_id": pl.String, "path": pl.String, "digest": pl.String, "fault": pl.String}
 
 
@@ -40,6 +49,8 @@ class PixelStore:
     folder: where it lies. preparation: how its films were prepared.
     index: `row`, `image_id`, `path`, `digest` (SHA-256 of the film's file) of every film that could be read.
     failures: `image_id`, `path`, `fault` of every film that could not: `rows` refuses them.
+    windows: where the preparation has a focus, the part of each film that was prepared: `image_id`, the film's `height` and
+        `width`, `left`, `top`, `across` and `down` of the window in its pixels, and whether `lungs_found`; else None.
     """
 
     folder: Path
@@ -48,6 +59,7 @@ class PixelStore:
     failures: pl.DataFrame
     images: np.memmap
     masks: np.memmap | None
+    windows: pl.DataFrame | None = None
 
     def __len__(self) -> int:
         return self.index.height
@@ -62,6 +74,12 @@ class PixelStore:
     @cached_property
     def _row_of(self) -> dict[str, int]:
         return dict(zip(self.index["image_id"], self.index["row"], strict=True))
+
+    @cached_property
+    def window_of(self) -> dict[str, Window]:
+        """The window of each film, where the preparation has a focus; else empty."""
+        rows = () if self.windows is None else self.windows.iter_rows()
+        return {name: Window((height, width), *where) for name, height, width, *where in rows}
 
     def rows(self, image_ids: Sequence[str]) -> NDArray[np.int64]:
         """Row of each film in `images`. DataError names the first film that the store lacks and why."""
@@ -116,6 +134,7 @@ class PixelStore:
             table.filter(~good).select("image_id", "path", "fault"),
             np.load(folder / "images.npy", mmap_mode="r"),
             np.load(folder / "masks.npy", mmap_mode="r") if header["masks"] else None,
+            pl.read_parquet(folder / _WINDOWS_FILE) if made_by.focus is not None else None,
         )
         if manifest is not None:
             _hold_to(manifest, table, folder)
@@ -130,19 +149,25 @@ def build(
     masks: bool = False,
     workers: int | None = None,
     progress: bool = True,
+    windows: preparing.Windows | None = None,
 ) -> PixelStore:
     """Prepare every film of the manifest into `folder`, or finish what a killed build left, and open it.
 
     `masks`: prepare the manifest's masks on the same grid; a film without one is IGNORE all over. `workers`:
     processes (default: one a core; 0 works in this process). Films that cannot be read are named in
-    `failures` and in the log, and are tried again by the next build. DataError where the folder holds a
-    store of something else, or where a film's bytes are no longer those that its row was made of.
+    `failures` and in the log, and are tried again by the next build. `windows`: says which part of a film is
+    prepared, where the preparation has a focus. DataError where the folder holds a store of something else, or where
+    a film's bytes are no longer those that its row was made of.
     """
     folder = Path(folder)
     if not len(manifest):
         raise DataError("the manifest has no films", path=folder)
     if masks and "mask" not in manifest.table.columns:
         raise DataError("the manifest has no masks", path=folder, mend="Build the store without masks.")
+    if (windows is None) != (preparation.focus is None):
+        raise DataError(
+            "a preparation with a focus, and no other, wants to be told the window of each film", path=folder
+        )
     store_files.lay_out(manifest, preparation, folder, masks)
     ledger = store_files.Ledger(folder, masks)
     ledger.hold_to_films(manifest, masks)
@@ -153,12 +178,12 @@ def build(
         logger.info("%s: %d of %d films are there already", folder, len(manifest) - len(todo), len(manifest))
     workers = (os.cpu_count() or 1) if workers is None else workers
     tasks = preparing.tasks(manifest, todo, masks)
-    for outcome in preparing.run(tasks, preparation, folder, workers, progress):
+    for outcome in preparing.run(tasks, preparation, folder, workers, progress, windows):
         if outcome.fault is not None:
             logger.warning("%s: left out: %s", manifest.table["image_id"][outcome.row], outcome.fault)
         ledger.add(outcome, _FLUSH_EVERY)
     ledger.sync()
-    _finish(manifest, folder, ledger.outcomes(), masks)
+    _finish(manifest, folder, ledger.outcomes(), masks, focused=preparation.focus is not None)
     return PixelStore.open(folder)
 
 
@@ -170,7 +195,9 @@ def verify(folder: str | Path) -> bool:
     return True
 
 
-def _finish(manifest: Manifest, folder: Path, outcomes: dict[int, preparing.Outcome], masks: bool) -> None:
+def _finish(
+    manifest: Manifest, folder: Path, outcomes: dict[int, preparing.Outcome], masks: bool, focused: bool
+) -> None:
     rows = [
         (row, image_id, path, outcomes[row].digest, outcomes[row].fault)
         for row, (image_id, path) in enumerate(manifest.table.select("image_id", "path").rows())
@@ -179,7 +206,12 @@ def _finish(manifest: Manifest, folder: Path, outcomes: dict[int, preparing.Outc
     if len(faults) == len(rows):
         raise DataError(f"none of the {len(rows)} films could be read; the first: {rows[0][4]}", path=folder)
     pl.DataFrame(rows, schema=_INDEX, orient="row").write_parquet(folder / "index.parquet")
-    names = (*store_files.contents(masks), "index.parquet")
+    names = [*store_files.contents(masks), "index.parquet"]
+    if focused:
+        cut = [(image_id, outcomes[row].window) for row, image_id, _, _, fault in rows if fault is None]
+        seen = [(image_id, *window[0], *window[1:]) for image_id, window in cut if window is not None]
+        pl.DataFrame(seen, schema=_WINDOWS, orient="row").write_parquet(folder / _WINDOWS_FILE)
+        names.append(_WINDOWS_FILE)
     content = {name: file_digest(folder / name) for name in names}
     store_files.write_header(folder, store_files.read_header(folder) | {"content": content})
     if faults:

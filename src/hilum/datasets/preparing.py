@@ -5,10 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,15 @@ from numpy.typing import NDArray
 from hilum.datasets.fingerprint import file_digest, stamp
 from hilum.datasets.manifest import Manifest
 from hilum.errors import HilumError, ReadError
+from hilum.images.crop import Window
 from hilum.images.preparation import Preparation
+from hilum.images.radiograph import Radiograph
 
 IGNORE = 255
 """The value of mask pixels that say nothing: neither structure nor background."""
+
+Windows = Callable[[Radiograph], Window]
+"""Says which part of a film a model sees; it must survive the way to another process."""
 
 _CHUNK = 16  # films a message to a worker: enough to hide the message, few enough for a smooth progress bar
 
@@ -41,7 +46,8 @@ class Task:
 class Outcome:
     """What became of a row: the SHA-256 of the film's file and of its mask's, or the fault.
 
-    `stamp`: `fingerprint.stamp` of both files; None in stores of versions that took none.
+    `stamp`: `fingerprint.stamp` of both files; None in stores of versions that took none. `window`: the fields of the
+    `Window` that was prepared, None of a whole film.
     """
 
     row: int
@@ -49,6 +55,7 @@ class Outcome:
     fault: str | None = None
     stamp: str | None = None
     mask_digest: str | None = None
+    window: Sequence[Any] | None = None
 
 
 def tasks(manifest: Manifest, rows: Iterable[int], masks: bool) -> list[Task]:
@@ -67,12 +74,16 @@ def tasks(manifest: Manifest, rows: Iterable[int], masks: bool) -> list[Task]:
 
 
 def run(
-    todo: Sequence[Task], preparation: Preparation, folder: Path, workers: int, progress: bool
+    todo: Sequence[Task],
+    preparation: Preparation,
+    folder: Path,
+    workers: int,
+    progress: bool,
+    windows: Windows | None = None,
 ) -> Iterator[Outcome]:
     """Prepare each task into its row of the folder's maps; outcomes come as they are done, in any order."""
-    outcomes = (
-        _alone(todo, preparation, folder) if workers == 0 else _pooled(todo, preparation, folder, workers)
-    )
+    given = preparation, folder, windows
+    outcomes = _alone(todo, *given) if workers == 0 else _pooled(todo, workers, *given)
     if not progress:
         yield from outcomes
         return
@@ -86,22 +97,30 @@ def run(
             yield outcome
 
 
-def prepare_one(task: Task, preparation: Preparation, images: NDArray, masks: NDArray | None) -> Outcome:
-    """Read, prepare and write one film, and its mask; a fault becomes the outcome, not an exception."""
+def prepare_one(
+    task: Task,
+    preparation: Preparation,
+    images: NDArray,
+    masks: NDArray | None,
+    windows: Windows | None = None,
+) -> Outcome:
+    """Read, prepare and write one film, or its window, and its mask; a fault becomes the outcome, not an exception."""
     from hilum.images.read import read
 
     try:
         taken = stamp(task.path, task.mask)  # before the bytes: a file that changes meanwhile differs from it
         film = read(task.path)
+        window = windows(film) if windows is not None else None
         if task.mask is not None and masks is not None:
-            masks[task.row] = _prepared_mask(task, preparation, (film.height, film.width))
-        images[task.row] = preparation.pixels(film.pixels)
+            masks[task.row] = _prepared_mask(task, preparation, (film.height, film.width), window)
+        images[task.row] = preparation.pixels(film.pixels, window)
         mask_digest = file_digest(task.mask) if task.mask else None
     except HilumError as fault:
         return Outcome(task.row, fault=str(fault))
     except (OSError, MemoryError, ValueError) as fault:
         return Outcome(task.row, fault=f"{task.path}: {type(fault).__name__}: {fault}")
-    return Outcome(task.row, film.digest, None, taken, mask_digest)
+    seen = None if window is None else astuple(window)
+    return Outcome(task.row, film.digest, None, taken, mask_digest, seen)
 
 
 def canonical_mask(mask: NDArray[np.uint8], value: int | None, ignore: int | None) -> NDArray[np.uint8]:
@@ -130,10 +149,13 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     return mask.astype(np.uint8)
 
 
-def _prepared_mask(task: Task, preparation: Preparation, size: tuple[int, int]) -> NDArray[np.uint8]:
+def _prepared_mask(
+    task: Task, preparation: Preparation, size: tuple[int, int], window: Window | None
+) -> NDArray[np.uint8]:
     if not task.mask:
         return np.full(preparation.size, IGNORE, np.uint8)
-    return preparation.mask(canonical_mask(read_mask(task.mask, size), task.mask_value, task.mask_ignore))
+    mask = canonical_mask(read_mask(task.mask, size), task.mask_value, task.mask_ignore)
+    return preparation.mask(mask, window)
 
 
 def _open_maps(folder: Path) -> tuple[NDArray, NDArray | None]:
@@ -143,13 +165,17 @@ def _open_maps(folder: Path) -> tuple[NDArray, NDArray | None]:
     ) if masks.is_file() else None
 
 
-def _alone(todo: Sequence[Task], preparation: Preparation, folder: Path) -> Iterator[Outcome]:
+def _alone(
+    todo: Sequence[Task], preparation: Preparation, folder: Path, windows: Windows | None
+) -> Iterator[Outcome]:
     images, masks = _open_maps(folder)
     for task in todo:
-        yield prepare_one(task, preparation, images, masks)
+        yield prepare_one(task, preparation, images, masks, windows)
 
 
-def _pooled(todo: Sequence[Task], preparation: Preparation, folder: Path, workers: int) -> Iterator[Outcome]:
+def _pooled(
+    todo: Sequence[Task], workers: int, preparation: Preparation, folder: Path, windows: Windows | None
+) -> Iterator[Outcome]:
     """Many processes. A film that takes its process down (a crash in a codec, out of memory) is found and
     named.
     """
@@ -158,7 +184,7 @@ def _pooled(todo: Sequence[Task], preparation: Preparation, folder: Path, worker
     while chunks:
         done: set[int] = set()
         try:
-            with _pool(preparation, folder, workers) as pool:
+            with _pool(workers, preparation, folder, windows) as pool:
                 for at, outcomes in _stream(pool, chunks, 4 * workers):
                     done.add(at)
                     yield from outcomes
@@ -172,7 +198,7 @@ def _pooled(todo: Sequence[Task], preparation: Preparation, folder: Path, worker
     while unsure:
         at = 0
         try:
-            with _pool(preparation, folder, 1) as pool:
+            with _pool(1, preparation, folder, windows) as pool:
                 for at, task in enumerate(unsure):  # noqa: B007 (read after the loop breaks)
                     yield from pool.submit(_work, [task]).result()
                 unsure = []
@@ -204,24 +230,32 @@ def _completed(waiting: dict[Future[list[Outcome]], int]) -> list[tuple[int, lis
     return [(waiting.pop(future), future.result()) for future in ready]
 
 
-def _pool(preparation: Preparation, folder: Path, workers: int) -> ProcessPoolExecutor:
+def _pool(
+    workers: int, preparation: Preparation, folder: Path, windows: Windows | None
+) -> ProcessPoolExecutor:
     # Spawned, not forked: a fork would copy the locks of OpenCV's and torch's threads.
     context = multiprocessing.get_context("spawn")
-    arguments = (preparation.model_dump_json(), str(folder))
+    arguments = (preparation.model_dump_json(), str(folder), windows)
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=arguments)
 
 
 _worker: dict[str, Any] = {}
 
 
-def _start(preparation: str, folder: str) -> None:
-    """In a worker: one thread for OpenCV, the maps opened once, and an end when the parent ends."""
+def _start(preparation: str, folder: str, windows: Windows | None) -> None:
+    """In a worker: one thread for OpenCV and torch, the maps opened once, and an end when the parent ends."""
     import cv2
 
     cv2.setNumThreads(0)
+    if windows is not None:
+        import torch
+
+        torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     images, masks = _open_maps(Path(folder))
-    _worker.update(preparation=Preparation.model_validate_json(preparation), images=images, masks=masks)
+    _worker.update(
+        preparation=Preparation.model_validate_json(preparation), images=images, masks=masks, windows=windows
+    )
 
 
 def _end_with_parent() -> None:

@@ -56,7 +56,7 @@ class Ledger:
         for array in self._maps:
             array.flush()
         with self._journal.open("a", encoding="utf-8") as journal:
-            journal.writelines(json.dumps(astuple(o)) + "\n" for o in self._unwritten)
+            journal.writelines(json.dumps(_line(o)) + "\n" for o in self._unwritten)
             journal.flush()
             os.fsync(journal.fileno())
         self._done[[o.row for o in self._unwritten if o.fault is None]] = _OK
@@ -111,6 +111,12 @@ class Ledger:
                 continue
             found[outcome.row] = outcome
         return found
+
+
+def _line(outcome: Outcome) -> tuple[Any, ...]:
+    """As every version reads it: a window, which came later, is written where there is one."""
+    fields = astuple(outcome)
+    return fields[:-1] if outcome.window is None else fields
 
 
 def _same_bytes(task: Task, before: Outcome) -> bool:

@@ -24,13 +24,22 @@ LEAST = 0.01  # lungs on less than this share of the film are a finder's error, 
 
 @dataclass(frozen=True)
 class Window:
-    """Columns `left` to `left + width` and rows `top` to `top + height` of a film of (height, width) `film`, in pixels."""
+    """Columns `left` to `left + width` and rows `top` to `top + height` of a film of (height, width) `film`, in pixels.
+
+    `found`: False where no lungs were found to put a window around, which is then the whole film.
+    """
 
     film: tuple[int, int]
     left: int
     top: int
     width: int
     height: int
+    found: bool = True
+
+    @classmethod
+    def whole(cls, film: tuple[int, int]) -> Window:
+        """All of a film of (height, width), for want of lungs."""
+        return cls(film, 0, 0, film[1], film[0], found=False)
 
     @property
     def box(self) -> tuple[int, int, int, int]:
@@ -92,6 +101,11 @@ def lung_crop(mask: NDArray[np.uint8], margin: float = 0.05) -> Window | None:
     left, across = _span(x, across, side, width)
     top, down = _span(y, down, side, height)
     return Window((height, width), left, top, across, down)
+
+
+def lung_window(mask: NDArray[np.uint8], margin: float = 0.05) -> Window:
+    """`lung_crop`, and the whole film where that finds no lungs."""
+    return lung_crop(mask, margin) or Window.whole((mask.shape[0], mask.shape[1]))
 
 
 def _span(start: int, length: int, side: int, limit: int) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -62,6 +62,18 @@ class Placement:
         return np.asarray(
             cv2.warpAffine(values, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE),
             np.float32,
+        )
+
+    def reduced(self, longest: int) -> Placement:
+        """The same placement for the same source drawn with at most `longest` pixels a side."""
+        height, width = self.source
+        share = min(1.0, longest / max(height, width))
+        small = max(1, round(height * share)), max(1, round(width * share))
+        return replace(
+            self,
+            source=small,
+            scale_x=self.scale_x * width / small[1],
+            scale_y=self.scale_y * height / small[0],
         )
 
     def _scale_shift(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,20 +1,28 @@
 """What is done to a film before a model sees it: data in a bundle, one implementation for training and analysis.
 
-The chain is fixed: resize, denoise, normalise, CLAHE, quantise. Filters run after the resize so that a kernel of
-5 pixels means the same on a film of 448 and of 3,000 pixels. Quantising is part of the chain because training reads
-8- or 16-bit pixel stores: analysis sees exactly the values that training saw.
+The chain is fixed: cut (the window of a focus), resize, denoise, normalise, CLAHE, quantise. Filters run after the
+resize so that a kernel of 5 pixels means the same on a film of 448 and of 3,000 pixels. Quantising is part of the chain
+because training reads 8- or 16-bit pixel stores: analysis sees exactly the values that training saw.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from hilum.images import enhance
+from hilum.images.crop import Window
 from hilum.images.placement import Placement
 
 if TYPE_CHECKING:
@@ -24,7 +32,20 @@ Stored = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 class Step(BaseModel):
+    """`later` names fields that came after the first bundles and pixel stores were written. At their default they are left
+    out of what is written, so that a bundle or a store without them keeps its digest.
+    """
+
     model_config = ConfigDict(frozen=True, extra="forbid")
+    later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        unset = {
+            k for k in self.later if getattr(self, k) == fields[k].get_default(call_default_factory=True)
+        }
+        return {k: v for k, v in handler(self).items() if k not in unset}
 
 
 class Median(Step):
@@ -73,14 +94,34 @@ class Clahe(Step):
     grid: int = 8
 
 
+class Focus(Step):
+    """The model sees the smallest square around the lungs in place of the whole film (`crop.lung_window`).
+
+    `margin`: on each side, as a share of the longer side of the lungs' box. `segmenter`: the bundle that finds the lungs, by
+    a built-in's name or a path. `digest`: of what decides that bundle's masks (`Info.behaviour`), noted when a run begins
+    and held to afterwards: another bundle of that name would show the model other films.
+    """
+
+    later = frozenset({"digest"})
+
+    kind: Literal["lungs"] = "lungs"
+    margin: float = Field(0.05, ge=0, le=1)
+    segmenter: str = Field("lungs", min_length=1)
+    digest: str | None = None
+
+
 class Preparation(Step):
     """How a film becomes a model's input.
 
+    `focus`: where it looks; None: at the whole film. With a focus, `place`, `pixels` and `mask` want the film's window.
     `size`: (height, width) in pixels. `aspect`: `squash` ignores the film's shape, `pad` keeps it and fills with
     black, `crop` keeps it and cuts the middle. `mean` and `std` are per channel, on the [0, 1] scale.
     """
 
+    later = frozenset({"focus"})
+
     size: tuple[int, int]
+    focus: Focus | None = None
     aspect: Literal["squash", "pad", "crop"] = "squash"
     denoise: Annotated[Median | Gaussian | NonLocalMeans, Field(discriminator="kind")] | None = None
     normalise: Annotated[Percentile | UnitVariance, Field(discriminator="kind")] | None = None
@@ -101,11 +142,22 @@ class Preparation(Step):
     @property
     def stored_digest(self) -> str:
         """SHA-256 of everything that decides the stored pixels; names a pixel store."""
-        text = self.model_dump_json(exclude={"channels", "mean", "std"})
+        # Where the segmenter lies is not what it is: its digest stands for it.
+        left_out: Any = {"channels": True, "mean": True, "std": True, "focus": {"segmenter"}}
+        text = self.model_dump_json(exclude=left_out)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def place(self, source: tuple[int, int]) -> Placement:
-        """Where a film of (height, width) comes to lie in the prepared image."""
+    def place(self, source: tuple[int, int], window: Window | None = None) -> Placement:
+        """Where a film of (height, width), of which the model sees `window` (None: all), comes to lie in the prepared image.
+
+        Raises ValueError where there is a focus and no window, or the window of a film of another size.
+        """
+        self._look(source, window)
+        if window is None:
+            return self._place(source)
+        return window.within(self._place((window.height, window.width)))
+
+    def _place(self, source: tuple[int, int]) -> Placement:
         height, width = self.size
         if self.aspect == "squash":
             return Placement(source, self.size, width / source[1], height / source[0], 0.0, 0.0)
@@ -115,9 +167,13 @@ class Preparation(Step):
         left, top = (width - inner_w) // 2, (height - inner_h) // 2
         return Placement(source, self.size, inner_w / source[1], inner_h / source[0], float(left), float(top))
 
-    def pixels(self, film: enhance.Pixels) -> Stored:
-        """Film float32 (h, w) in [0, 1] to the stored image, uint8 or uint16 of `size`."""
-        out = self._resized(film)
+    def pixels(self, film: enhance.Pixels, window: Window | None = None) -> Stored:
+        """Film float32 (h, w) in [0, 1], or its `window`, to the stored image, uint8 or uint16 of `size`.
+
+        Raises ValueError as `place` does.
+        """
+        self._look((film.shape[0], film.shape[1]), window)
+        out = self._resized(film if window is None else window.cut(film))
         match self.denoise:
             case Median(size=size):
                 out = enhance.median(out, size)
@@ -134,11 +190,16 @@ class Preparation(Step):
             out = enhance.clahe(out, self.clahe.clip, self.clahe.grid)
         return quantise(out, self.bits)
 
-    def mask(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A mask (h, w) of small integers, laid on the prepared grid by nearest neighbour; padding is 0."""
+    def mask(self, mask: NDArray[np.uint8], window: Window | None = None) -> NDArray[np.uint8]:
+        """A mask (h, w) of small integers, or its `window`, laid on the prepared grid by nearest neighbour; padding is 0.
+
+        Raises ValueError as `place` does.
+        """
         import cv2
 
-        place = self.place((mask.shape[0], mask.shape[1]))
+        self._look((mask.shape[0], mask.shape[1]), window)
+        mask = mask if window is None else window.cut(mask)
+        place = self._place((mask.shape[0], mask.shape[1]))
         inner_h, inner_w = round(place.scale_y * mask.shape[0]), round(place.scale_x * mask.shape[1])
         inner = cv2.resize(mask, (inner_w, inner_h), interpolation=cv2.INTER_NEAREST_EXACT)
         return _fit(inner, self.size, int(place.top), int(place.left))
@@ -156,8 +217,15 @@ class Preparation(Step):
         std = batch.new_tensor(self.std).view(1, -1, 1, 1)
         return (batch[:, None].expand(-1, self.channels, -1, -1) - mean) / std
 
+    def _look(self, source: tuple[int, int], window: Window | None) -> None:
+        """That what is asked of is the part of the film that the model sees: a whole film in its place would go unseen."""
+        if window is None and self.focus is not None:
+            raise ValueError("the preparation has a focus: give the window of the film")
+        if window is not None and window.film != source:
+            raise ValueError(f"the window is of a film of {window.film} pixels, this one has {source}")
+
     def _resized(self, film: enhance.Pixels) -> enhance.Pixels:
-        place = self.place((film.shape[0], film.shape[1]))
+        place = self._place((film.shape[0], film.shape[1]))
         inner_h, inner_w = round(place.scale_y * film.shape[0]), round(place.scale_x * film.shape[1])
         return _fit(enhance.resize(film, inner_h, inner_w), self.size, int(place.top), int(place.left))
 

@@ -66,12 +66,16 @@ def _conclude_detector(bundle: Bundle, recipe: Recipe, stuff: material.Material,
     for label, cut in zip(bundle.info.labels, best_f1(boxes), strict=True):
         value = None if np.isnan(cut.value) else Cut(value=cut.value, rule="f1 of boxes, IoU above 0.4")
         labels.append(label.model_copy(update={"threshold": value}))
-    result = measure_detector(
-        boxes, bundle.labels, part.manifest, folder / "validation", unit="prepared pixels"
-    )
+    result = measure_detector(boxes, bundle.labels, part.manifest, folder / "validation", unit=_unit(recipe))
     name = f"validation (chose {_choices(recipe)})"
     bundle.info = bundle.info.model_copy(update={"labels": tuple(labels), "metrics": {name: result}})
     return bundle
+
+
+def _unit(recipe: Recipe) -> str:
+    if recipe.preparation.focus is None:
+        return "prepared pixels"
+    return "prepared pixels of the square around the lungs, boxes outside it not counted"
 
 
 def _choices(recipe: Recipe) -> str:
@@ -136,7 +140,7 @@ def _info(recipe: Recipe, stuff: material.Material) -> Info:
             name=recipe.model.name,
             options={**fitted(recipe, stuff).model.options, "channels": recipe.preparation.channels},
         ),
-        preparation=recipe.preparation,
+        preparation=recipe.portable().preparation,  # a segmenter by no absolute path
         labels=tuple(_label(name) for name in names),
         group=recipe.name if recipe.task == "multiclass" else None,
         applies=says.applies,

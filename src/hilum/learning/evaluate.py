@@ -19,6 +19,7 @@ from hilum.bundles import Bundle, load, save
 from hilum.bundles.card import measured
 from hilum.bundles.detecting import detect_film
 from hilum.bundles.files import locate
+from hilum.bundles.focus import window_of
 from hilum.datasets.manifest import Manifest
 from hilum.datasets.preparing import IGNORE, canonical_mask, read_mask
 from hilum.datasets.split import Split
@@ -76,18 +77,22 @@ def evaluate(
     with named(out):
         out.mkdir(parents=True, exist_ok=True)
         (out / DONE).unlink(missing_ok=True)
+    whole: list[str] = []  # films that a bundle with a focus saw whole, for want of lungs
     if loaded.info.task == "segment":
         films, scores, failures = _overlaps(loaded, films)
         result = measure_segmenter(scores, films, out, unit="pixels of the film")
     elif loaded.info.task == "detect":
-        films, boxes, failures = _boxes(loaded, films)
+        films, boxes, failures, whole = _boxes(loaded, films)
         result = measure_detector(boxes, loaded.labels, films, out, unit="pixels of the film")
     else:
         films = labelled(loaded, films)
-        films, logits, failures = _logits(loaded, films)
+        films, logits, failures, whole = _logits(loaded, films)
         result = measure_classifier(loaded, logits, np.asarray(known_labels(loaded, films)), films, out)
     title = name or (Path(manifest).stem if not isinstance(manifest, Manifest) else "evaluation")
     result = _described(result, films, failures, split, where_sql)
+    if loaded.info.preparation.focus is not None:
+        seen = f"The model saw the square around the lungs; films without any found, which it saw whole: {len(whole)}."
+        result = {**result, "note": f"{result['note']} {seen}", "seen_whole": whole}
     if leaky:
         logger.warning("%s", LEAKY_NOTE)
         result["note"] = f"{LEAKY_NOTE} {result['note']}"
@@ -172,8 +177,9 @@ def labelled(bundle: Bundle, films: Manifest) -> Manifest:
     return films.filter(pl.Series(known))
 
 
-def _logits(bundle: Bundle, films: Manifest) -> tuple[Manifest, NDArray[np.float32], list[str]]:
-    """Logits of every readable film, and the faults of the others."""
+def _logits(bundle: Bundle, films: Manifest) -> tuple[Manifest, NDArray[np.float32], list[str], list[str]]:
+    """Logits of every readable film, the faults of the others, and which were seen whole for want of lungs."""
+    whole: list[str] = []
     found: list[NDArray[np.float32]] = []
     failures: list[str] = []
     waiting: list[torch.Tensor] = []
@@ -189,7 +195,10 @@ def _logits(bundle: Bundle, films: Manifest) -> tuple[Manifest, NDArray[np.float
     bundle.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for image_id, path in zip(films.image_ids, tracked(films.paths(), "reading and predicting"), strict=True):
         try:
-            waiting.append(bundle.prepare(read(path)))
+            film = read(path)
+            window = window_of(bundle, film)
+            waiting.append(bundle.prepare(film, window))
+            whole += [image_id] if window is not None and not window.found else []
             good.append(True)
         except HilumError as error:
             failures.append(_fault(image_id, error))
@@ -200,7 +209,7 @@ def _logits(bundle: Bundle, films: Manifest) -> tuple[Manifest, NDArray[np.float
         infer()
     if not found:
         raise ReadError(f"none of the {len(films)} films could be read; the first: {failures[0]}")
-    return films.filter(pl.Series(good)), np.concatenate(found), failures
+    return films.filter(pl.Series(good)), np.concatenate(found), failures, whole
 
 
 def _overlaps(bundle: Bundle, films: Manifest) -> tuple[Manifest, list[OverlapScores], list[str]]:
@@ -239,19 +248,25 @@ def _overlap(bundle: Bundle, film: Radiograph, films: Manifest, row: int) -> Ove
     with torch.inference_mode():
         maps = bundle.probabilities(bundle(bundle.prepare(film)).movedim(1, -1))
     threshold = bundle.info.labels[0].threshold
-    probability = bundle.info.preparation.place(size).map_to_source(maps[0].amax(-1).numpy())
+    probability = bundle.place(film).map_to_source(maps[0].amax(-1).numpy())
     found = probability >= (threshold.value if threshold else 0.5)
     return overlap_scores(truth == 1, found, ignore=truth == IGNORE)
 
 
-def _boxes(bundle: Bundle, films: Manifest) -> tuple[Manifest, Detections, list[str]]:
-    """What is found on every film that can be read beside the films' own boxes, and the faults of the others."""
+def _boxes(bundle: Bundle, films: Manifest) -> tuple[Manifest, Detections, list[str], list[str]]:
+    """What is found on every film that can be read beside the films' own boxes (those outside a focus too), the faults of
+    the others, and which films were seen whole for want of lungs.
+    """
+    whole: list[str] = []
     parts: list[Selected] = []
     failures: list[str] = []
     good: list[bool] = []
     for image_id, path in zip(films.image_ids, tracked(films.paths(), "reading and detecting"), strict=True):
         try:
-            parts.append(detect_film(bundle, read(path), len(parts)))
+            film = read(path)
+            window = window_of(bundle, film)
+            parts.append(detect_film(bundle, film, len(parts), window))
+            whole += [image_id] if window is not None and not window.found else []
             good.append(True)
         except HilumError as error:
             failures.append(_fault(image_id, error))
@@ -266,8 +281,8 @@ def _boxes(bundle: Bundle, films: Manifest) -> tuple[Manifest, Detections, list[
             mend=f"It gives: {', '.join(bundle.labels)}",
         )
     corners = true.select("x1", "y1", "x2", "y2").to_numpy().astype(np.float64)
-    film, kind = (true[name].to_numpy().astype(np.int64) for name in ("film", "kind"))
-    return films, beside(parts, corners, film, kind, len(films), len(bundle.labels)), failures
+    number, kind = (true[name].to_numpy().astype(np.int64) for name in ("film", "kind"))
+    return films, beside(parts, corners, number, kind, len(films), len(bundle.labels)), failures, whole
 
 
 def _record(loaded: Bundle, given: str | Path | Bundle, title: str, result: dict[str, Any]) -> None:

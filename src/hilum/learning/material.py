@@ -18,7 +18,7 @@ from hilum.datasets.manifest import LABEL, SOFT, Manifest, concat
 from hilum.datasets.readers import with_truth
 from hilum.errors import RecipeError
 from hilum.images.preparation import Preparation
-from hilum.learning import writing
+from hilum.learning import focusing, writing
 from hilum.learning.recipe import Data, Recipe, SourceData
 from hilum.learning.recipe_files import expand
 from hilum.learning.refusals import (
@@ -162,6 +162,7 @@ def gather(recipe: Recipe) -> Material:
     The store holds the films of training and validation alone, so that no test film is opened; with `kfold` it holds
     all films, each of which some fold trains on, and the runs of all folds share it.
     """
+    recipe = focusing.pinned(recipe)
     data = recipe.data
     whole = manifest_of(data)
     parts = parted(data, whole)
@@ -238,7 +239,13 @@ def _store(manifest: Manifest, preparation: Preparation, data: Data, masks: bool
     folder = expand(data.store) / f"{kind}-{manifest.digest[:10]}-{preparation.stored_digest[:10]}"
     with writing.named(folder), only_one(folder):
         pixel_store.verify(folder)
-        return pixel_store.build(manifest, preparation, folder, masks=masks, workers=data.workers or None)
+        windows = focusing.finder(preparation)
+        workers = data.workers or None
+        store = pixel_store.build(
+            manifest, preparation, folder, masks=masks, workers=workers, windows=windows
+        )
+    focusing.tell_whole(store)
+    return store
 
 
 @contextmanager
@@ -265,7 +272,9 @@ def _part(recipe: Recipe, manifest: Manifest, store: pixel_store.PixelStore, sid
         return Part(manifest, rows, None, None)
     data = recipe.data
     if recipe.task == "detect":
-        return Part(manifest, rows, boxes_of(manifest, data.labels, recipe.preparation), None)
+        return Part(
+            manifest, rows, boxes_of(manifest, data.labels, recipe.preparation, store.window_of), None
+        )
     truth = truth_of(manifest, recipe.task, data.labels)
     if recipe.task == "multiclass":
         return Part(manifest, rows, truth, truth)

@@ -104,8 +104,8 @@ class Data(Section):
     and validation must meet beside (a licence, say), while test films need not.
     `auxiliary`: what the model learns beside and the bundle does not carry: further findings, or `sex:F`, `view:AP`,
     `age:50` (50 years and over).
-    `readers`: how boxes of several readers of a film become one truth, a rule of `datasets.readers.RULES` or a reader's name;
-    None takes the boxes as they are.
+    `readers`: how boxes of several readers of a film become one truth, a rule of `datasets.readers.RULES` or a reader's
+    name; None takes the boxes as they are.
     `fraction`: share of the patients to keep, drawn by a hash of each, so that a smaller share lies within a greater one.
     `teacher`: weight, 0 to 1, of a teacher's calibrated probability in a training film's target where there is one.
     """
@@ -243,6 +243,10 @@ class Recipe(Section):
             raise ValueError(f"task {self.task!r} does not go with loss {self.loss.kind!r}")
         if (self.task == "detect") != (self.loss.kind in DETECTION):
             raise ValueError(f"task {self.task!r} does not go with loss {self.loss.kind!r}")
+        if self.preparation.focus is not None and self.task == "segment":
+            raise ValueError(
+                "preparation.focus goes with tasks that look inside the lungs: a segmentation finds them on the whole film"
+            )
         if self.augmentation.mosaic and self.task != "detect":
             raise ValueError("augmentation.mosaic goes with task 'detect' only")
         if self.task == "segment" and self.data.labels:
@@ -278,8 +282,16 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what the recipe asks for (places on disk left out, and a later field where it asks for nothing)."""
-        kept = {**PLACES, **({} if self.augmentation.mosaic else {"augmentation": {"mosaic"}})}
+        """SHA-256 of what the recipe asks for (places on disk left out, and a later field where it asks for nothing).
+
+        A segmenter is asked for by its name; what it was then, a run's `split.json` holds to.
+        """
+        unasked: Any = {} if self.data.readers else {"readers": True}
+        kept = {
+            "data": {**PLACES["data"], **unasked},
+            "preparation": {"focus": {"digest"}},
+            **({} if self.augmentation.mosaic else {"augmentation": {"mosaic"}}),
+        }
         content = self._placeless().model_dump_json(exclude=kept)
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -291,7 +303,11 @@ class Recipe(Section):
         """With the weights that it starts from named by no absolute path."""
         given = self.model.pretrained
         named = tuple(map(_named, given)) if isinstance(given, tuple) else _named(given)
-        return self.model_copy(update={"model": self.model.model_copy(update={"pretrained": named})})
+        model, steps = self.model.model_copy(update={"pretrained": named}), self.preparation
+        if steps.focus is not None:
+            focus = steps.focus.model_copy(update={"segmenter": _shelved(steps.focus.segmenter)})
+            steps = steps.model_copy(update={"focus": focus})
+        return self.model_copy(update={"model": model, "preparation": steps})
 
     def as_yaml(self) -> str:
         """The whole recipe, defaults too: what `load_recipe` reads back as it was, whatever later defaults are."""
@@ -304,3 +320,11 @@ def _named(weights: str | None) -> str | None:
         return weights
     parts = Path(weights).parts
     return "/".join(parts[-4:] if parts[-2] == "bundle" else parts[-1:])
+
+
+def _shelved(bundle: str) -> str:
+    """A bundle's absolute path as it is on a shelf of bundles: its name, and of a run's bundle the run's name before it."""
+    if not Path(bundle).is_absolute():
+        return bundle
+    parts = Path(bundle).parts
+    return "/".join(parts[-2:] if parts[-1] == "bundle" else parts[-1:])

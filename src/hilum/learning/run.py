@@ -10,7 +10,7 @@ import torch
 
 from hilum.bundles import save, verify
 from hilum.errors import BundleError, RecipeError
-from hilum.learning import material, weights, writing
+from hilum.learning import focusing, material, weights, writing
 from hilum.learning.building import build_model, fitted, refuse_misfit
 from hilum.learning.concluding import conclude
 from hilum.learning.history import History
@@ -37,8 +37,9 @@ def train(recipe: Recipe, folder: str | Path, tensorboard: bool = False, device:
     if done is not None:
         logger.info("%s: this run has ended", folder)
         return done
+    recipe = focusing.pinned(recipe)
     stuff = material.gather(recipe)
-    _hold_to_split(folder, stuff)
+    _hold_to_split(folder, stuff, recipe)
     with writing.named(folder / "manifest.parquet"):
         stuff.manifest.save(folder / "manifest.parquet")  # for `hilum evaluate ... --split test`
     _note_loss(folder, recipe, stuff)
@@ -78,11 +79,15 @@ def finished(recipe: Recipe, folder: str | Path) -> Path | None:
     return bundle
 
 
-def _hold_to_split(folder: Path, stuff: material.Material) -> None:
-    """Write down who is on which side, or refuse to go on with other films or another split than the run began with."""
+def _hold_to_split(folder: Path, stuff: material.Material, recipe: Recipe) -> None:
+    """Write down who is on which side, or refuse to go on with other films, another split or other lungs to look at than
+    the run began with.
+    """
     note = folder / "split.json"
     parts = {"train": stuff.train.manifest.digest, "validation": stuff.validation.manifest.digest}
     known = {"digest": stuff.split.digest, "counts": stuff.split.counts, "films": parts}
+    if recipe.preparation.focus is not None:
+        known["segmenter"] = recipe.preparation.focus.digest
     before = json.loads(note.read_text()) if note.is_file() else {}
     if any(before.get(name, value) != value for name, value in known.items()):
         raise _other_films(folder)
@@ -91,7 +96,7 @@ def _hold_to_split(folder: Path, stuff: material.Material) -> None:
 
 def _other_films(folder: Path) -> RecipeError:
     return RecipeError(
-        "the films, their labels or their split are not those that this run began with",
+        "the films, their labels, their split or the lungs they are cut around are not those that this run began with",
         path=folder,
         mend="Choose another folder with --out, or bring the data back",
     )

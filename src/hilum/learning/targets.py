@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
@@ -11,10 +12,14 @@ from numpy.typing import NDArray
 from hilum.datasets.manifest import SOFT, Manifest
 from hilum.errors import RecipeError
 from hilum.evaluation.calibration import fit_platt
+from hilum.images.crop import Window
 from hilum.images.preparation import Preparation
 from hilum.learning.recipe import Data
 
 logger = logging.getLogger(__name__)
+
+LEAST_INSIDE = 0.1
+"""A box of which a smaller share of the area lies in what is prepared is left out, as augmentation does (`Change.boxes`)."""
 
 Targets = NDArray[np.float32] | NDArray[np.int64] | NDArray[np.uint8]
 
@@ -32,12 +37,20 @@ def truth_of(manifest: Manifest, task: str, labels: tuple[str, ...]) -> Targets:
     return values[:, [names.index(name) for name in labels]]
 
 
-def boxes_of(manifest: Manifest, labels: tuple[str, ...], preparation: Preparation) -> NDArray[np.float32]:
+def boxes_of(
+    manifest: Manifest,
+    labels: tuple[str, ...],
+    preparation: Preparation,
+    windows: Mapping[str, Window] | None = None,
+) -> NDArray[np.float32]:
     """The boxes that a film's detector is held to, (n, k, 5): class, then x1, y1, x2, y2 in prepared pixels; NaN where none.
 
     k is the greatest number of boxes on a film, at least 1. Boxes are cut off at the edge of what is prepared, and those of
-    which nothing is left there are left out. RecipeError where a film with boxes does not say its size.
+    which less than `LEAST_INSIDE` of the area lies there are left out; the log says how many. `windows`: the part of each
+    film that the model sees, by `image_id`, where the preparation has a focus. RecipeError where a film with boxes does not
+    say its size.
     """
+    cut_off = left_out = 0
     wanted = manifest.boxes.filter(pl.col("finding").is_in(labels))
     sizes = dict(zip(manifest.image_ids, manifest.table.select("height", "width").rows(), strict=True))
     by_film: dict[str, list[NDArray[np.float64]]] = {image_id: [] for image_id in manifest.image_ids}
@@ -47,11 +60,25 @@ def boxes_of(manifest: Manifest, labels: tuple[str, ...], preparation: Preparati
             raise RecipeError(
                 f"{image_id}: a film with boxes does not say its size", mend="Prepare the manifest again"
             )
-        placed = preparation.place((height, width)).boxes_to_prepared(np.array([box]))[0]
+        window = windows[image_id] if windows else None
+        film = (height, width) if window is None else window.film
+        # Boxes are in pixels of the size that the manifest says, whatever that of the file.
+        scale = np.array([film[1] / width, film[0] / height] * 2)
+        placed = preparation.place(film, window).boxes_to_prepared(np.array([box]) * scale)[0]
         limit = np.array([preparation.size[1], preparation.size[0]] * 2, np.float64)
         cut = np.clip(placed, 0, limit)
-        if (cut[2:] > cut[:2]).all():
-            by_film[image_id].append(np.array([labels.index(finding), *cut]))
+        inside = float(np.prod(cut[2:] - cut[:2]))
+        if inside <= 0 or inside < LEAST_INSIDE * np.prod(placed[2:] - placed[:2]):
+            left_out += 1
+            continue
+        cut_off += not np.allclose(cut, placed, atol=1e-6)
+        by_film[image_id].append(np.array([labels.index(finding), *cut]))
+    if cut_off or left_out:
+        logger.info(
+            "of %d boxes %d are cut off at the edge of what the model sees, and %d are left out, for less than %g of their"
+            " area lies in it",
+            wanted.height, cut_off, left_out, LEAST_INSIDE,
+        )  # fmt: skip
     most = max([1, *(len(each) for each in by_film.values())])
     out = np.full((len(by_film), most, 5), np.nan, np.float32)
     for film, each in enumerate(by_film.values()):

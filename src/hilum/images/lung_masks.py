@@ -6,23 +6,36 @@ the outline stays smooth.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.analysis.heatmaps import reduced
-from hilum.analysis.report import LungsResult
 from hilum.images.mask_parts import without_holes, without_specks
 from hilum.images.placement import Placement
 
 Mask = NDArray[np.uint8]
 
 VALLEY = 0.5  # two lungs: between them a column holds less than this share of the lower of their two highest columns
+NEAR = 384  # pixels of the longer side at which it is asked which lung is nearer
 
 
-def find_lungs(
-    probability: NDArray[np.floating], placement: Placement, cut: float, bundle: str
-) -> LungsResult:
+@dataclass(frozen=True)
+class Lungs:
+    """Masks on the film's own grid, uint8 (height, width) 0 or 1: both lungs, the person's left and right one."""
+
+    mask: Mask = field(repr=False, compare=False)
+    left: Mask = field(repr=False, compare=False)
+    right: Mask = field(repr=False, compare=False)
+
+    @property
+    def area_share(self) -> float:
+        """Lungs as a share of the film."""
+        return cv2.countNonZero(self.mask) / self.mask.size
+
+
+def find_lungs(probability: NDArray[np.floating], placement: Placement, cut: float) -> Lungs:
     """Lungs from `probability` (h, w) on the prepared grid, 0 to 1, where it is at least `cut`.
 
     A film in which nothing looks like a lung gives empty masks.
@@ -39,8 +52,7 @@ def find_lungs(
     else:
         empty = np.zeros_like(on_film)
         sides = (on_film, empty) if left.any() else (empty, on_film)
-    area = cv2.countNonZero(on_film) / on_film.size
-    return LungsResult(on_film, *sides, area_share=area, bundle=bundle)
+    return Lungs(on_film, *sides)
 
 
 def split(mask: Mask) -> tuple[Mask, Mask]:
@@ -80,5 +92,5 @@ def _nearer(a: Mask, b: Mask, placement: Placement) -> Mask:
     Worked out at a few hundred pixels: it only parts lungs that touch.
     """
     to_a, to_b = (cv2.distanceTransform(1 - mask, cv2.DIST_L2, 3) for mask in (a, b))
-    nearer = (reduced(placement).map_to_source(to_b - to_a) > 0).astype(np.uint8)
+    nearer = (placement.reduced(NEAR).map_to_source(to_b - to_a) > 0).astype(np.uint8)
     return np.asarray(cv2.resize(nearer, placement.source[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)

@@ -1,0 +1,35 @@
+"""The lungs of a film by a bundle that segments them: one way for training, evaluation and analysis."""
+
+from __future__ import annotations
+
+import torch
+
+from hilum.bundles.bundle import Bundle
+from hilum.errors import BundleError
+from hilum.images.lung_masks import Lungs, find_lungs
+from hilum.images.radiograph import Radiograph
+
+
+@torch.inference_mode()
+def outlined(bundle: Bundle, film: Radiograph) -> Lungs:
+    """The lungs of a film, whose labels (one, or a left and a right lung) are joined. `bundle`: see `check_segmenter`."""
+    logits = bundle(bundle.prepare(film).to(memory_format=torch.channels_last))
+    maps = bundle.probabilities(logits.movedim(1, -1))[0].amax(-1)
+    threshold = bundle.info.labels[0].threshold
+    return find_lungs(maps.numpy(), bundle.place(film), threshold.value if threshold else 0.5)
+
+
+def check_segmenter(bundle: Bundle) -> None:
+    """Raises BundleError where a bundle does not outline lungs and nothing else."""
+    if bundle.info.task != "segment":
+        raise BundleError(
+            f"it does not outline lungs: its task is {bundle.info.task!r}",
+            path=bundle.info.name,
+            mend="Give a bundle that segments lungs, such as the built-in 'lungs'",
+        )
+    if not all("lung" in label.lower() for label in bundle.labels):
+        raise BundleError(
+            f"it segments {', '.join(bundle.labels)}; only lungs are used",
+            path=bundle.info.name,
+            mend="Leave it out, or give a bundle that segments lungs",
+        )

@@ -1,0 +1,56 @@
+"""Recipes whose model sees the square around the lungs: the segmenter they name is held to, and films are cut by it."""
+
+from __future__ import annotations
+
+import logging
+
+from hilum.bundles import focus
+from hilum.datasets.pixel_store import PixelStore
+from hilum.errors import HilumError, RecipeError
+from hilum.images.preparation import Preparation
+from hilum.learning.recipe import Recipe
+
+logger = logging.getLogger(__name__)
+
+
+def pinned(recipe: Recipe) -> Recipe:
+    """The recipe with the digest of the segmenter that its focus names; without a focus, the recipe itself.
+
+    RecipeError where the segmenter is not there, does not outline lungs, or is not the one that the recipe holds to.
+    """
+    steps = recipe.preparation
+    if steps.focus is None:
+        return recipe
+    return recipe.model_copy(update={"preparation": pinned_preparation(steps)})
+
+
+def pinned_preparation(steps: Preparation) -> Preparation:
+    """The same of a preparation that has a focus."""
+    assert steps.focus is not None
+    try:
+        held = focus.pinned(steps.focus)
+    except HilumError as error:
+        raise RecipeError(
+            f"preparation.focus.segmenter: '{error.path or steps.focus.segmenter}': {error.fault}",
+            mend=error.mend,
+        ) from error
+    return steps.model_copy(update={"focus": held})
+
+
+def finder(steps: Preparation) -> focus.Finder | None:
+    """What says which part of a film is prepared; None: the whole of every film."""
+    return None if steps.focus is None else focus.Finder(steps.focus)
+
+
+def tell_whole(store: PixelStore) -> None:
+    """Log how many films were taken whole because no lungs were found on them."""
+    if store.windows is None:
+        return
+    whole = store.windows.filter(~store.windows["lungs_found"])
+    if whole.height:
+        logger.warning(
+            "no lungs were found on %d of %d films, such as %s, which are seen whole",
+            whole.height,
+            store.windows.height,
+            whole["image_id"][0],
+        )
