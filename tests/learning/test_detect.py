@@ -18,11 +18,10 @@ from hilum.analysis.analyzer import Analyzer
 from hilum.boxes import iou, select
 from hilum.bundles import load
 from hilum.bundles.detecting import detect_film
-from hilum.bundles.export import export
 from hilum.bundles.info import Cut
 from hilum.datasets.manifest import LABEL, Manifest
 from hilum.datasets.mosaic import mosaic
-from hilum.errors import BundleError, ManifestError, RecipeError
+from hilum.errors import ManifestError, RecipeError
 from hilum.evaluation.detection import Detections, match
 from hilum.evaluation.detection_ap import voc_map
 from hilum.evaluation.detection_range import ap_estimate, best_f1
@@ -121,8 +120,6 @@ def test_a_run_ends_in_a_bundle_that_detects_and_is_measured(recipe: Make, boxed
     assert report.findings == ()
     assert [b.score for b in report.boxes] == pytest.approx(list(best[: gap + 1]), rel=1e-4)
     assert report.as_dict()["boxes"][0]["bundle"] == bundle.info.name
-    with pytest.raises(BundleError, match="no other form"):
-        export(bundle, "onnx", tmp_path / "onnx")
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -2,8 +2,8 @@
 
 The weights as the bundle's file holds them are traced into one ONNX graph of a stated opset with a free batch size.
 OpenVINO reads that graph; INT8 is OpenVINO's with weights and activations rounded to 8 bit, by ranges taken from training
-films (static, nncf). The first convolutions stay in float32, and the layers from embedding to logits: there rounding does
-most harm, and they cost next to nothing.
+films (static, nncf). The first convolutions stay in float32, and the layers from embedding to logits, or of a detector all
+that makes boxes of its last maps: there rounding does most harm, and they cost next to nothing.
 
 What is made is run beside torch before it is kept: a float32 form that differs by more than `TOLERANCE` is
 refused, and the difference of an INT8 form is written into the bundle.
@@ -16,7 +16,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -29,11 +29,12 @@ from torch import Tensor, nn
 from hilum.bundles import files
 from hilum.bundles.bundle import Bundle, as_written, load, save, weights_file
 from hilum.bundles.info import Export, Form
-from hilum.bundles.runtimes import IMAGES, OUTPUTS, ExportedRuntime, extra, first_line, opened
+from hilum.bundles.runtimes import BOXES, IMAGES, OUTPUTS, ExportedRuntime, extra, first_line, opened
 from hilum.errors import BundleError, HilumError
 from hilum.images.radiograph import Radiograph
 from hilum.images.read import read
 from hilum.models import Classifier
+from hilum.models.contract import Detector
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,10 @@ MOST = 300  # films that an INT8 form takes its ranges from
 FEWEST = 8
 TRIED = 32  # films that a form is compared on
 FIRST = 3  # convolutions that INT8 leaves in float32: they hold most of its error, and no time is lost (docs/decisions.md)
+
+MOVED = 0.1  # prepared pixels by which a box may lie elsewhere in a float32 form
+SEEN = 0.05  # a box of a lower score is one of many alike, and which of them is best is chance
+WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
 
 Films = Sequence[str | Path | Radiograph]
 
@@ -61,8 +66,6 @@ def export(bundle: str | Path | Bundle, to: Form, out: str | Path, films: Films 
     if to not in get_args(Form):
         raise BundleError(f"there is no form '{to}'", mend=f"Choose from: {', '.join(get_args(Form))}")
     loaded = bundle if isinstance(bundle, Bundle) else load(bundle)
-    if loaded.info.task == "detect":
-        raise BundleError("detectors have no other form yet", path=loaded.info.name, mend="Run it in torch")
     weights = weights_file(loaded)
     model = as_written(loaded)
     inputs = _prepared(loaded, films)
@@ -94,11 +97,15 @@ def export(bundle: str | Path | Bundle, to: Form, out: str | Path, films: Films 
 
 def onnx_graph(model: nn.Module, channels: int, size: tuple[int, int]) -> bytes:
     """The ONNX graph of a model: `images` (batch, channels, *size) to `features`, `embedding` and `logits`
-    of a classifier, or `logits` alone. Raises BundleError where it cannot be traced.
+    of a classifier, `boxes` and `scores` of a detector, or else `logits` alone. Raises BundleError where it cannot be
+    traced.
     """
     extra("onnx", "export")
-    outputs = OUTPUTS if isinstance(model, Classifier) else OUTPUTS[2:]
-    traced = _AllOutputs(model) if isinstance(model, Classifier) else model
+    outputs, traced = OUTPUTS[2:], model
+    if isinstance(model, Classifier):
+        outputs, traced = OUTPUTS, _AllOutputs(model)
+    elif isinstance(model, Detector):
+        outputs, traced = BOXES, _Boxes(model)
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "model.onnx"
         try:
@@ -126,6 +133,15 @@ class _AllOutputs(nn.Module):
         features = self.model.feature_map(images)
         embedding = self.model.pool(features)
         return features, embedding, self.model.head(embedding)
+
+
+class _Boxes(nn.Module):
+    def __init__(self, model: Detector) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.model.detect(images)
 
 
 def _prepared(bundle: Bundle, films: Films) -> list[NDArray[np.float32]]:
@@ -164,7 +180,7 @@ def _openvino(graph: bytes, inputs: list[NDArray[np.float32]] | None) -> dict[st
                 nncf.Dataset(inputs),
                 subset_size=len(inputs),
                 preset=nncf.QuantizationPreset.MIXED,
-                ignored_scope=nncf.IgnoredScope(names=[*_first_convolutions(model), *_head_nodes(model)]),
+                ignored_scope=nncf.IgnoredScope(names=[*_first_convolutions(model), *_last_nodes(model)]),
             )
         except Exception as error:  # likewise; nncf's own errors have no common base
             raise BundleError(f"its graph cannot be made INT8 ({first_line(error)})") from error
@@ -192,19 +208,28 @@ def _first_convolutions(model: Any) -> list[str]:
     return found
 
 
-def _head_nodes(model: Any) -> list[str]:
-    """Names of the operators between embedding and logits, as OpenVINO calls them."""
+def _last_nodes(model: Any) -> list[str]:
+    """Names of the operators, as OpenVINO calls them, between a classifier's embedding and its logits, or behind the last
+    layers with weights that boxes and scores come of.
+    """
     outputs = {port.get_any_name(): port.get_node() for port in model.outputs}
-    if "embedding" not in outputs:
-        return []
-    stop = outputs["embedding"].input_value(0).get_node().get_friendly_name()
-    waiting, found = [outputs["logits"].input_value(0).get_node()], []
+    if "embedding" in outputs:
+        stop = outputs["embedding"].input_value(0).get_node().get_friendly_name()
+        return _behind([outputs["logits"]], lambda node: node.get_friendly_name() == stop)
+    if BOXES[0] in outputs:
+        return _behind([outputs[name] for name in BOXES], lambda node: node.get_type_name() in WEIGHTED)
+    return []
+
+
+def _behind(outputs: list[Any], stops: Callable[[Any], bool]) -> list[str]:
+    """The operators that lie between outputs and those, going back, at which it stops; these and constants left out."""
+    waiting, found = [output.input_value(0).get_node() for output in outputs], set[str]()
     while waiting:
         node = waiting.pop()
-        if node.get_friendly_name() == stop or node.get_friendly_name() in found:
+        if stops(node) or node.get_friendly_name() in found:
             continue
         if node.get_type_name() != "Constant":
-            found.append(node.get_friendly_name())
+            found.add(node.get_friendly_name())
         waiting += [value.get_node() for value in node.input_values()]
     return sorted(found)
 
@@ -213,7 +238,9 @@ def _head_nodes(model: Any) -> list[str]:
 def _drift(
     bundle: Bundle, model: Any, form: Form, members: dict[str, bytes], inputs: list[NDArray[np.float32]]
 ) -> float:
-    """The largest difference of a probability between an exported form and torch."""
+    """The largest difference of a probability between an exported form and torch: of a detector, of a film's best score of a
+    class, whose box must stay where it is too (`MOVED`) in a float32 form.
+    """
     steps = bundle.info.preparation
     chosen = (
         [inputs[i] for i in np.unique(np.linspace(0, len(inputs) - 1, TRIED).round().astype(int))]
@@ -225,6 +252,8 @@ def _drift(
     head = model.head if isinstance(model, Classifier) else None
     graph = opened(form, members, torch.get_num_threads(), bundle.info.name)
     runtime = ExportedRuntime(form, graph, head, bundle.info.name)
+    if isinstance(model, Detector):
+        return max(_moved(runtime, model, form, x, bundle) for x in map(torch.from_numpy, batches))
     axis = 1 if bundle.info.task == "segment" else -1
 
     def probabilities(logits: Tensor) -> Tensor:
@@ -234,6 +263,21 @@ def _drift(
         (probabilities(runtime.logits(x)), probabilities(model(x))) for x in map(torch.from_numpy, batches)
     )
     return max(float((ours - theirs).abs().max()) for ours, theirs in pairs)
+
+
+def _moved(runtime: ExportedRuntime, model: Detector, form: Form, images: Tensor, bundle: Bundle) -> float:
+    """The largest difference of a film's best score of a class. BundleError where a float32 form has its box elsewhere."""
+    found = []
+    for boxes, scores in (runtime.boxes(images), model.detect(images)):
+        best, place = scores.max(1)
+        found.append((boxes.gather(1, place[..., None].expand(-1, -1, 4)), best))
+    (boxes, ours), (wanted, theirs) = found
+    apart = (boxes - wanted).abs().amax(-1)[theirs >= SEEN]
+    if form != "int8" and apart.numel() and float(apart.max()) > MOVED:
+        raise BundleError(
+            f"as {form} its boxes lie elsewhere (by {apart.max():.2g} pixels)", path=bundle.info.name
+        )
+    return float((ours - theirs).abs().max())
 
 
 @contextlib.contextmanager

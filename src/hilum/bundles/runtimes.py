@@ -1,9 +1,9 @@
-"""One face over torch, ONNX Runtime and OpenVINO: prepared images in; features, embedding and logits out.
+"""One face over torch, ONNX Runtime and OpenVINO: prepared images in; features, embedding and logits out, or boxes.
 
 A classifier's exported graph ends in three outputs: the last feature map, the embedding, and logits for
 other programs. Hilum takes the first two and keeps the head, which is tiny, in torch. So dropout samples,
 activation maps and calibration are the same code under every runtime, and the head of an INT8 form is not
-rounded. A segmenter's graph ends in its logits.
+rounded. A segmenter's graph ends in its logits, a detector's in boxes and their scores.
 
 Exported forms are opened from the bytes whose checksums were verified. Nothing in them is executed but their
 own operators: neither runtime is given custom operators, and an ONNX graph that points to files outside
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from hilum.bundles.files import EXPORTED
 from hilum.errors import BundleError, MissingExtraError
 from hilum.models import Classifier, Model
+from hilum.models.contract import Detector
 
 if TYPE_CHECKING:
     from hilum.bundles.bundle import Bundle
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 NAMES = ("torch", *EXPORTED)
 IMAGES = "images"
 OUTPUTS = ("features", "embedding", "logits")
+BOXES = ("boxes", "scores")
 
 Graph = Callable[[NDArray[Any]], dict[str, NDArray[Any]]]
 """Images (n, channels, h, w) float32 to the graph's outputs by name."""
@@ -55,6 +57,10 @@ class Runtime(ABC):
     def logits(self, images: Tensor) -> Tensor:
         """Images (n, channels, h, w) to logits."""
 
+    @abstractmethod
+    def boxes(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """A detector's boxes (n, k, 4) and scores (n, k, classes) of images, as `Detector.detect` gives them."""
+
 
 class TorchRuntime(Runtime):
     """The reference."""
@@ -72,6 +78,9 @@ class TorchRuntime(Runtime):
     def logits(self, images: Tensor) -> Tensor:
         return cast(Tensor, self.model(images))
 
+    def boxes(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return cast(Detector, self.model).detect(images)
+
 
 class ExportedRuntime(Runtime):
     """An exported graph, with the classifier's head in torch. Raises BundleError where the graph fails on
@@ -88,6 +97,10 @@ class ExportedRuntime(Runtime):
     def logits(self, images: Tensor) -> Tensor:
         found = self._run(images)
         return found["logits"] if self.head is None else cast(Tensor, self.head(found["embedding"]))
+
+    def boxes(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        found = self._run(images)
+        return found["boxes"], found["scores"]
 
     def _run(self, images: Tensor) -> dict[str, Tensor]:
         try:
