@@ -3,8 +3,7 @@
     python -m benchmarks.heat_shares ROOT/nih14 [--films 150] [--score-cam 2]
 
 By each method that costs no further pass: how many positive calls of the built-in `findings` have an empty map, and of the
-findings that lie in the lungs the share of the heat inside them, beside the lungs' share of the film. Then, on every film
-with official boxes, the share of the heat inside the boxes of its finding, beside the boxes' share of the film.
+findings that lie in the lungs the share of the heat inside them, beside the lungs' share of the film.
 `--score-cam`: on so many films, how Score-CAM's maps correlate with the features' mean, and those of 128 features with those
 of all; medians over films and findings, and the least.
 """
@@ -20,12 +19,10 @@ from numpy.typing import NDArray
 
 from hilum.analysis.analyzer import Analyzer
 from hilum.analysis.explain import CLOSED_FORM, explain
-from hilum.analysis.heatmaps import heatmap_on_film, on_film
+from hilum.analysis.heatmaps import on_film
 from hilum.analysis.report import LOW_LUNG_SHARE
 from hilum.bundles import Bundle, load
 from hilum.datasets import registry
-from hilum.datasets.manifest import Manifest
-from hilum.evaluation.saliency import Score, box_mask, energy, summarise_scores
 from hilum.images.read import read
 
 
@@ -42,7 +39,6 @@ def main() -> None:
     for method in CLOSED_FORM:
         print(method)
         in_lungs(chosen, method)
-        in_boxes(manifest, bundle, method)
     if options.score_cam:
         score_cam(bundle, chosen[: options.score_cam])
 
@@ -72,26 +68,6 @@ def in_lungs(paths: list[Path], method: str) -> None:
         f" {quartiles};"
         f" {low.sum()} below {LOW_LUNG_SHARE} (on {low_films} of {len(set(films))} films);"
         f" the lungs take {np.median(area):.2f} of a film"
-    )
-
-
-def in_boxes(manifest: Manifest, bundle: Bundle, method: str) -> None:
-    """Of every film and finding with official boxes."""
-    inside: list[Score] = []
-    share, patients = [], []
-    known = manifest.boxes.filter(manifest.boxes["finding"].is_in(bundle.labels))
-    where = dict(zip(manifest.image_ids, manifest.paths(), strict=True))
-    of = dict(zip(manifest.image_ids, manifest.table["patient"], strict=True))
-    for (image_id, finding), boxes in known.group_by("image_id", "finding", maintain_order=True):
-        film = read(where[str(image_id)])
-        size = film.height, film.width
-        mask = box_mask(boxes.select("x1", "y1", "x2", "y2").to_numpy(), size)
-        heat = explain(bundle, film, method)[bundle.labels.index(str(finding))]
-        inside.append(energy(heatmap_on_film(heat, size), mask))
-        share.append(mask.mean())
-        patients.append(of[str(image_id)])
-    print(
-        f"  in official boxes: {summarise_scores(inside, patients)}; boxes take {np.mean(share):.2f} of a film"
     )
 
 

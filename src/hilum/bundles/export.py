@@ -101,7 +101,8 @@ def onnx_graph(model: nn.Module, channels: int, size: tuple[int, int]) -> bytes:
     traced.
     """
     extra("onnx", "export")
-    outputs, traced = OUTPUTS[2:], model
+    outputs: tuple[str, ...] = OUTPUTS[2:]
+    traced = model
     if isinstance(model, Classifier):
         outputs, traced = OUTPUTS, _AllOutputs(model)
     elif isinstance(model, Detector):
