@@ -17,6 +17,7 @@ from hilum.datasets.manifest import Manifest
 from hilum.errors import RecipeError
 from hilum.evaluation.detection_ap import voc_map
 from hilum.learning.material import patient_keys
+from hilum.studies import cost
 from hilum.studies.detectors import BOXES, CORNERS, Found, fused, outlined
 from hilum.studies.jobs import Request
 from hilum.studies.reproduce import reproduce
@@ -154,3 +155,14 @@ def test_a_segmenters_boxes_are_of_patients_that_it_does_not_know(boxed: Path):
     assert set(patient_keys(outlined(bundle, found).films)) == set(keys) - {keys[0]}
     with pytest.raises(RecipeError, match="right and a left lung"):
         outlined(bundle, replace(found, labels=("Mass",)))
+
+
+def test_a_dry_run_measures_detectors_and_says_what_the_missing_films_would_take(
+    films: Path, boxed: Path, tmp_path: Path
+):
+    request = Request(study(films, boxed), "published", films, tmp_path, arms=("small",), folds=(0,))
+    (found,) = cost.estimate(request.jobs())
+    assert found.step > 0 and found.films == len(Manifest.load(boxed))
+    assert cost.with_missing([found]) == pytest.approx(found.seconds / 3600)
+    lacking = replace(found, missing=3 * found.films)
+    assert cost.with_missing([lacking]) == pytest.approx(4 * found.seconds / 3600)

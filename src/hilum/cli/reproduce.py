@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def reproduce(
-    study: str = typer.Argument(..., help="roy-fusion, nandi-hybrid or degerli-recovnet."),
+    study: str = typer.Argument(..., help="roy-fusion, nandi-hybrid, degerli-recovnet or nawaz-vinbig."),
     data: Path = typer.Option(..., "--data", help="Folder with the public datasets, each in its own folder."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder for runs, tables and figures."),
     variant: str = typer.Option(
@@ -102,3 +102,10 @@ def _foretell(request: Request, device: str) -> None:
         f"{len(jobs)} runs, at most {hours:.1f} hours of training steps as measured, {disk / 1000:.1f} GB of disk."
         " Early stopping may end runs sooner; validation after each epoch, testing, export and figures come on top."
     )
+    missing = max(each.missing for each in costs)
+    if missing:
+        whole = sum(each.megabytes for each in costs) + cost.store_megabytes(jobs, missing=True)
+        console.print(
+            f"With the {missing:,} films that the data's tables name and that are not on disk:"
+            f" {cost.with_missing(costs):,.1f} hours, {whole / 1000:,.1f} GB."
+        )

@@ -14,6 +14,7 @@ from hilum.learning.building import build_model
 from hilum.learning.losses import SetPrediction, Yolo
 from hilum.learning.material import manifest_of, parted
 from hilum.learning.recipe import Phase, Recipe
+from hilum.models.contract import Detector
 from hilum.studies.jobs import Job, by_arm
 from hilum.studies.machine import device_of
 
@@ -30,7 +31,8 @@ class Cost:
 
     Attributes
     ----------
-    runs: folds. train, held_out: films in the first fold. missing: films that the tables name and the folder lacks.
+    runs: folds. films: all that are at hand. train, held_out: of them in the first fold. missing: films that the tables
+        name and the folder lacks.
     epochs: at most, over all phases. step: measured milliseconds a film. seconds: of training steps in all its runs, at
         most; validation after each epoch is not in them.
     megabytes: of checkpoints and bundles, and of the first run's forms for small devices.
@@ -38,6 +40,7 @@ class Cost:
 
     arm: str
     runs: int
+    films: int
     train: int
     held_out: int
     missing: int
@@ -54,12 +57,18 @@ def estimate(jobs: Sequence[Job], device: str = "cpu") -> list[Cost]:
     return [_of_arm(arm, own, manifests, where) for arm, own in by_arm(jobs).items()]
 
 
-def store_megabytes(jobs: Sequence[Job]) -> float:
-    """Of the prepared films, which the folds of all arms with one preparation share."""
+def with_missing(costs: Sequence[Cost]) -> float:
+    """Hours of training steps if no film were missing: of as many more films as there are."""
+    return sum(each.seconds * (each.films + each.missing) / each.films for each in costs) / 3600
+
+
+def store_megabytes(jobs: Sequence[Job], missing: bool = False) -> float:
+    """Of the prepared films, which the folds of all arms with one preparation share; with those that are missing too."""
     sizes = {}
     for job in jobs:
         steps = job.recipe.preparation
-        films = len(manifest_of(job.recipe.data))
+        whole = manifest_of(job.recipe.data)
+        films = len(whole) + whole.missing.height * missing
         sizes[steps.stored_digest] = films * steps.size[0] * steps.size[1] * steps.bits / 8 / 1e6
     return sum(sizes.values())
 
@@ -105,6 +114,7 @@ def _of_arm(arm: str, jobs: list[Job], manifests: dict[str, Manifest], device: s
     return Cost(
         arm,
         len(jobs),
+        len(manifest),
         train,
         counts.get("test", 0),
         manifest.missing.height,
@@ -121,11 +131,7 @@ def _milliseconds(model: torch.nn.Module, recipe: Recipe, phase: Phase, device: 
     size = (phase.size, phase.size) if phase.size else recipe.preparation.size
     outputs = len(recipe.data.labels) + len(recipe.data.auxiliary)
     images = torch.randn(phase.batch, recipe.preparation.channels, *size, device=where)
-    if recipe.task == "multiclass":
-        targets = torch.randint(outputs, (phase.batch,), device=where)
-    else:
-        shape = (1, *size) if recipe.task == "segment" else (outputs,)
-        targets = torch.randint(2, (phase.batch, *shape), device=where).float()
+    targets = _targets(recipe, phase.batch, outputs, size).to(where)
     model.to(where, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     if phase.train == "head":
         for parameter in model.encoder_parameters():  # type: ignore[operator]
@@ -135,9 +141,8 @@ def _milliseconds(model: torch.nn.Module, recipe: Recipe, phase: Phase, device: 
     for _ in range(1 + STEPS):
         started = time.perf_counter()
         with torch.autocast(where.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-            logits = model(images.contiguous(memory_format=torch.channels_last))
-        assert not isinstance(recipe.loss, Yolo | SetPrediction)  # no study detects yet
-        recipe.loss(logits.float(), targets).backward()
+            loss = _loss(model, recipe, images.contiguous(memory_format=torch.channels_last), targets)
+        loss.backward()
         optimiser.step()
         optimiser.zero_grad()
         if where.type == "cuda":
@@ -146,3 +151,24 @@ def _milliseconds(model: torch.nn.Module, recipe: Recipe, phase: Phase, device: 
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return 1000 * sorted(times[1:])[STEPS // 2] / phase.batch
+
+
+def _targets(recipe: Recipe, films: int, outputs: int, size: tuple[int, int]) -> torch.Tensor:
+    """Something to be held to: classes, a mask, labels, or a box a film."""
+    if recipe.task == "multiclass":
+        return torch.randint(outputs, (films,))
+    if recipe.task == "detect":
+        height, width = size
+        box = torch.tensor((width / 2, height / 2, width / 3, height / 3))
+        return torch.column_stack((torch.arange(films), torch.zeros(films), box.expand(films, 4)))
+    shape = (1, *size) if recipe.task == "segment" else (outputs,)
+    return torch.randint(2, (films, *shape)).float()
+
+
+def _loss(
+    model: torch.nn.Module, recipe: Recipe, images: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    if isinstance(recipe.loss, Yolo | SetPrediction):
+        assert isinstance(model, Detector)
+        return recipe.loss(model, model.taught(images, targets), targets)
+    return recipe.loss(model(images).float(), targets)
