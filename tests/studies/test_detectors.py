@@ -162,7 +162,8 @@ def test_a_dry_run_measures_detectors_and_says_what_the_missing_films_would_take
 ):
     request = Request(study(films, boxed), "published", films, tmp_path, arms=("small",), folds=(0,))
     (found,) = cost.estimate(request.jobs())
-    assert found.step > 0 and found.films == len(Manifest.load(boxed))
+    assert found.step > 0
+    assert found.films == len(Manifest.load(boxed))
     assert cost.with_missing([found]) == pytest.approx(found.seconds / 3600)
     lacking = replace(found, missing=3 * found.films)
     assert cost.with_missing([lacking]) == pytest.approx(4 * found.seconds / 3600)

@@ -77,7 +77,7 @@ def export(bundle: str | Path | Bundle, to: Form, out: str | Path, films: Films 
         )
     with _quiet():
         graph = onnx_graph(model, loaded.info.preparation.channels, loaded.info.preparation.size)
-        made = {to: graph} if to == "onnx" else _openvino(graph, inputs if to == "int8" else None)
+        made = {to: graph} if to == "onnx" else openvino_graph(graph, inputs if to == "int8" else None)
     members = dict(zip(files.EXPORTED[to], made.values(), strict=True))
     drift = _drift(loaded, model, to, members, inputs)
     if to != "int8" and drift > TOLERANCE:
@@ -163,7 +163,7 @@ def _prepared(bundle: Bundle, films: Films) -> list[NDArray[np.float32]]:
     return found
 
 
-def _openvino(graph: bytes, inputs: list[NDArray[np.float32]] | None) -> dict[str, bytes]:
+def openvino_graph(graph: bytes, inputs: list[NDArray[np.float32]] | None) -> dict[str, bytes]:
     """The graph as OpenVINO's two files (`xml`, `bin`), quantised by `inputs` where there are any."""
     openvino = extra("openvino", "export")
     try:
