@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 
+from hilum.bundles.export import onnx_graph
 from hilum.errors import BundleError, MissingExtraError, RecipeError
 from hilum.models import build, names
 from hilum.models.backbones import Pyramid
@@ -120,6 +122,19 @@ def test_it_is_listed_and_shown():
     assert found.kind == "detector"
     assert found.backbones[0].name == "resnet10t"
     assert set(found.parts) == {"encoder", "head"}
+
+
+def test_as_an_onnx_graph_it_gives_the_same_for_one_film_and_many():
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    model = small(size=(64, 64)).eval()
+    graph = runtime.InferenceSession(onnx_graph(model, 1, (64, 64)), providers=["CPUExecutionProvider"])
+    for films in (1, 3):
+        x = torch.randn(films, 1, 64, 64, generator=torch.Generator().manual_seed(films))
+        with torch.no_grad():
+            wanted = model.detect(x)
+        for ours, theirs in zip(graph.run(["boxes", "scores"], {"images": x.numpy()}), wanted, strict=True):
+            np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-3)
 
 
 def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
