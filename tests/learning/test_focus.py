@@ -216,6 +216,25 @@ def test_a_lung_focus_from_the_command_line(films: Path, tmp_path: Path):
     assert done.exit_code == 0, done.output
 
 
+def test_a_store_around_lungs_by_the_command(films: Path, tmp_path: Path):
+    steps = tmp_path / "steps.yaml"
+    steps.write_text("size: [32, 32]\nfocus: {kind: lungs}\n")
+    given = [
+        "data",
+        "store",
+        str(films / "films.parquet"),
+        "--preparation",
+        str(steps),
+        "--out",
+        str(tmp_path / "s"),
+    ]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 0, done.output
+    store = pixel_store.PixelStore.open(tmp_path / "s")
+    assert store.preparation.focus.digest == load("lungs").info.behaviour
+    assert len(store.window_of) == len(store) == 48
+
+
 def test_what_cannot_be_looked_at_is_refused(films: Path, recipe: Make, tmp_path: Path):
     def focus(**given: Any) -> Recipe:
         return recipe(preparation={**FOCUSED["preparation"], "focus": given})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -85,7 +86,7 @@ def _hold_to_split(folder: Path, stuff: material.Material, recipe: Recipe) -> No
     """
     note = folder / "split.json"
     parts = {"train": stuff.train.manifest.digest, "validation": stuff.validation.manifest.digest}
-    known = {"digest": stuff.split.digest, "counts": stuff.split.counts, "films": parts}
+    known: dict[str, Any] = {"digest": stuff.split.digest, "counts": stuff.split.counts, "films": parts}
     if recipe.preparation.focus is not None:
         known["segmenter"] = recipe.preparation.focus.digest
     before = json.loads(note.read_text()) if note.is_file() else {}

@@ -61,10 +61,10 @@ def boxes_of(
                 f"{image_id}: a film with boxes does not say its size", mend="Prepare the manifest again"
             )
         window = windows[image_id] if windows else None
-        film = (height, width) if window is None else window.film
+        size = (height, width) if window is None else window.film
         # Boxes are in pixels of the size that the manifest says, whatever that of the file.
-        scale = np.array([film[1] / width, film[0] / height] * 2)
-        placed = preparation.place(film, window).boxes_to_prepared(np.array([box]) * scale)[0]
+        scale = np.array([size[1] / width, size[0] / height] * 2)
+        placed = preparation.place(size, window).boxes_to_prepared(np.array([box]) * scale)[0]
         limit = np.array([preparation.size[1], preparation.size[0]] * 2, np.float64)
         cut = np.clip(placed, 0, limit)
         inside = float(np.prod(cut[2:] - cut[:2]))
