@@ -11,6 +11,7 @@ from hilum.bundles import Bundle, Info
 from hilum.bundles.info import Applies, Architecture, Code, Cut, Label, Provenance, Scaling
 from hilum.images.preparation import Preparation
 from hilum.models import Classifier, build
+from tests.phantom import phantom
 
 MADE = Provenance(
     data=("phantoms",),
@@ -142,10 +143,17 @@ def yolo_bundle(
     torch.manual_seed(seed)
     options = {"scale": scale, "channels": 1, "size": (size, size)}
     model = build("yolov5", outputs=len(labels), **options)
+    model.train()
     with torch.no_grad():
-        for conv in model.detect_layer.m:
-            conv.weight *= 60
-            conv.bias.view(3, -1)[:, 4:] = -1.0
+        for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+            norm.momentum = None  # statistics of what it sees: else random layers let nothing of a film through
+        films = torch.stack([torch.from_numpy(phantom(i, size, size).pixels)[None] for i in range(3)])
+        model(films)
+        for conv, logits in zip(model.detect_layer.m, model.eval()(films), strict=True):
+            conv.weight *= 2 / logits.std((0, 2, 3)).mean()
+        for conv, logits in zip(model.detect_layer.m, model(films), strict=True):
+            conv.bias -= logits.mean((0, 2, 3)).flatten()
+            conv.bias.view(3, -1)[:, 4] -= 7.0
     base = classifier_bundle(name).info
     cut = None if threshold is None else Cut(value=threshold, rule="by hand")
     info = base.model_copy(

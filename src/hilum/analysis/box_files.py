@@ -48,7 +48,8 @@ class FilmBoxes:
 def table_of(films: Sequence[FilmBoxes], path: Path, sizes: Mapping[str, Size] | None = None) -> BoxTable:
     """The boxes as a table for `path`; in pixels of the published films where `sizes` has them, which must be all.
 
-    A film with a filter's probability p of being normal has the row "No Finding" of score p with the box 0 0 1 1.
+    A film with a filter's probability p of being normal has the row "No Finding" of score p with the box 0 0 1 1. Corners
+    are rounded to a hundredth of a pixel; boxes that are nothing then are left out, as no table takes them.
     """
     rows = []
     for film in films:
@@ -60,9 +61,10 @@ def table_of(films: Sequence[FilmBoxes], path: Path, sizes: Mapping[str, Size] |
                 )
             by = (sizes[film.name][0] / film.size[0], sizes[film.name][1] / film.size[1])
         for box in film.boxes:
-            rows.append(
-                (film.name, known_name(box.name, "vinbig") or box.name, box.score, *scaled(box.box, by))
-            )
+            x1, y1, x2, y2 = (round(edge, 2) for edge in scaled(box.box, by))
+            if x2 > x1 and y2 > y1:
+                score = float(f"{box.score:.7g}")  # as it is written: what then is the same row stands once
+                rows.append((film.name, known_name(box.name, "vinbig") or box.name, score, x1, y1, x2, y2))
         if film.normal is not None:
             rows.append((film.name, NO_FINDING, film.normal, *NOTHING))
     numbers = {"score": pl.Float64, **dict.fromkeys(CORNERS, pl.Float64)}
@@ -71,7 +73,10 @@ def table_of(films: Sequence[FilmBoxes], path: Path, sizes: Mapping[str, Size] |
     named = pl.DataFrame({"image_id": [film.name for film in films]}, schema={"image_id": pl.String})
     lines = named.with_row_index("line", offset=2).select("image_id", pl.col("line").cast(pl.Int64))
     return BoxTable(
-        path, "long", lines.with_columns(patient=pl.lit(None, pl.String)), boxes.with_columns(line=pl.lit(0))
+        path,
+        "long",
+        lines.with_columns(patient=pl.lit(None, pl.String)),
+        boxes.with_columns(line=pl.lit(0, pl.Int64)),
     )
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hilum.analysis.heatmaps import DEFAULT
 from hilum.analysis.search import expand, failure_of, is_folder
 from hilum.analysis.workers import Failed, run_each
 from hilum.errors import HilumError, one_line
+
+if TYPE_CHECKING:
+    from hilum.analysis.box_files import FilmBoxes
+    from hilum.analysis.detection import Detection
+    from hilum.analysis.truth import Size, Truth
 
 logger = logging.getLogger(__name__)
 
@@ -28,13 +33,15 @@ class Summary:
     """What came of one call.
 
     `entries`: what the index shows of each report, in the order of the inputs; `failures`: `file`, `fault` and `mend` of
-    each film without one. `index`: the index page. `exit_code`: 0, or 1 where a film failed.
+    each film without one. `index`: the index page. `exit_code`: 0, or 1 where a film failed. `boxes`: of each analysable
+    film on which a bundle detected.
     """
 
     index: Path
     entries: list[dict[str, Any]]
     failures: list[dict[str, Any]]
     seconds: float
+    boxes: tuple[FilmBoxes, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -49,6 +56,14 @@ class Job:
     stem: str
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What is known of films beside their pixels: readers' boxes, and the sizes that films were published in."""
+
+    truth: Truth | None = None
+    sizes: Mapping[str, Size] | None = None
+
+
 def analyze_all(
     paths: Iterable[str | Path],
     out: str | Path,
@@ -61,12 +76,15 @@ def analyze_all(
     runtime: str = "torch",
     heatmap_method: str = DEFAULT,
     progress: Callable[[int, int], None] | None = None,
+    detection: Detection | None = None,
+    beside: Beside | None = None,
 ) -> Summary:
     """Analyse files and folders (searched whole) and write a report of each film, and an index of all, into `out`.
 
     A film that cannot be analysed, crashes its worker or takes longer than `timeout` seconds becomes a failure and the
     others go on. `progress` is told (films done, films in all). `bundles`, `samples`, `seed`, `runtime`,
-    `heatmap_method`: see `Analyzer`.
+    `heatmap_method`, `detection`: see `Analyzer`. `beside`: readers' boxes to draw `<name>.beside.png` with, for films that
+    they are known of; a film without one of its sizes is a failure.
     Films are analysed in processes of their own, so a script that calls this keeps its calls under
     `if __name__ == "__main__":`. Raises HilumError where a bundle cannot be loaded, a format is unknown, or `out` cannot be
     written or is one of the folders to search. A film that lies in `out` is never written over.
@@ -90,8 +108,10 @@ def analyze_all(
     films, missing = expand(paths, out)
     work = with_stems(films, out)
     threads = max(1, (os.cpu_count() or 1) // max(1, jobs))
-    make = partial(_worker, bundles, samples, seed, out, formats, threads, runtime, heatmap_method)
-    reports: dict[int, dict[str, Any]] = {}
+    make = partial(
+        _worker, bundles, samples, seed, out, formats, threads, runtime, heatmap_method, detection, beside
+    )
+    reports: dict[int, tuple[dict[str, Any], FilmBoxes | None]] = {}
     failed: dict[int, Failed] = {}
     try:
         for index, outcome in run_each(make, work, max(1, jobs), timeout):
@@ -103,11 +123,12 @@ def analyze_all(
             if progress is not None:
                 progress(len(reports) + len(failed), len(work))
     finally:  # an interrupted call still has an index of what it did
-        entries = [reports[i] for i in sorted(reports)]
+        entries = [reports[i][0] for i in sorted(reports)]
         failures = missing + [failure_of(work[i].path, failed[i]) for i in sorted(failed)]
         seconds = time.perf_counter() - started
         index_page = write_index(entries, failures, out, seconds)
-    return Summary(index_page, entries, failures, seconds)
+    boxes = tuple(found for i in sorted(reports) if (found := reports[i][1]) is not None)
+    return Summary(index_page, entries, failures, seconds, boxes)
 
 
 def with_stems(films: Sequence[Path], out: Path) -> list[Job]:
@@ -163,7 +184,9 @@ def _worker(
     threads: int,
     runtime: str,
     heatmap_method: str,
-) -> Callable[[Job], dict[str, Any]]:
+    detection: Detection | None,
+    beside: Beside | None,
+) -> Callable[[Job], tuple[dict[str, Any], FilmBoxes | None]]:
     """What a worker process does with a film; runs in the worker."""
     import cv2
     import torch
@@ -173,24 +196,41 @@ def _worker(
     from hilum.analysis.analyzer import Analyzer
 
     with_heatmaps = bool({"html", "png"} & set(formats))
-    analyzer = Analyzer(bundles, samples, seed, with_heatmaps, runtime, heatmap_method)
-    return partial(_analyze_one, analyzer, out, formats)
+    analyzer = Analyzer(bundles, samples, seed, with_heatmaps, runtime, heatmap_method, detection)
+    return partial(_analyze_one, analyzer, out, formats, beside)
 
 
-def _analyze_one(analyzer: Any, out: Path, formats: Formats, job: Job) -> dict[str, Any]:
-    from hilum.analysis.render import write_report
-    from hilum.analysis.report import NOTHING_FOUND
+def _analyze_one(
+    analyzer: Any, out: Path, formats: Formats, beside: Beside | None, job: Job
+) -> tuple[dict[str, Any], FilmBoxes | None]:
+    """What the index shows of a film, and its boxes where it was looked at for some."""
+    from hilum.analysis.box_files import FilmBoxes
+    from hilum.analysis.render import write_beside, write_report
+    from hilum.analysis.report import NOTHING_FOUND, ORGANS
 
+    known = beside or Beside()
+    if known.sizes is not None and job.stem not in known.sizes:
+        raise HilumError("it has no size in the table of sizes", path=job.path, mend="Add a row for it")
     report = analyzer.analyze(job.path)
     names = write_report(report, out, job.stem, formats)
-    return {
+    boxes = None
+    if report.detection is not None:
+        size = known.sizes[job.stem] if known.sizes is not None else None
+        truth = known.truth.of(job.stem, report.film, size) if known.truth is not None else None
+        boxes = FilmBoxes.of(job.stem, report, truth)
+        if truth is not None:
+            names["beside"] = write_beside(report, truth, size, out, job.stem)
+    positive = [f.name for f in report.findings if f.positive and f.name not in NOTHING_FOUND]
+    positive += [box.name for box in report.boxes if box.name not in ORGANS]
+    entry = {
         "file": one_line(str(job.path)),
         "report": names.get("json"),
         "html": names.get("html"),
         "png": names.get("overlay"),
         "analysable": report.analysable,
         "reason": report.reason,
-        "positive": [f.name for f in report.findings if f.positive and f.name not in NOTHING_FOUND],
+        "positive": list(dict.fromkeys(positive)),
         "warnings": [notice.text for notice in report.warnings],
         "seconds": round(report.seconds, 4),
     }
+    return entry | ({"beside": names["beside"]} if "beside" in names else {}), boxes

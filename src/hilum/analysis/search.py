@@ -27,6 +27,8 @@ SIDE_FILES = frozenset(
     )
     for kind in kinds.split()
 )
+CLASSES = "classes.png"
+"""The figure of classes, predicted and true, that stands beside an index."""
 SIDE_NAMES = frozenset({"dicomdir", "readme", "license", "thumbs.db", "desktop.ini", "makefile"})
 
 
@@ -140,12 +142,14 @@ def _pictures_of_a_call(folder: Path, names: Sequence[str]) -> set[str]:
         return set()
     try:
         index = json.loads((folder / "index.json").read_bytes())
-        overlays = {entry["png"] for entry in index["reports"] if isinstance(entry["png"], str)}
+        reports = index["reports"]
+        overlays = {entry["png"] for entry in reports if isinstance(entry["png"], str)}
+        others = {entry["beside"] for entry in reports if isinstance(entry.get("beside"), str)}
     except (OSError, ValueError, KeyError, TypeError):  # another program's index
         return set()
     parts = ((name, _PICTURE.fullmatch(name)) for name in names)
     found = {name for name, part in parts if part is not None and f"{part[1]}.png" in overlays}
-    found |= overlays & set(names)
+    found |= (overlays | others | ({CLASSES} if others else set())) & set(names)
     if found:
         logger.info("%s: %d pictures of an earlier call are no films", one_line(str(folder)), len(found))
     return found

@@ -13,7 +13,7 @@ RUNTIMES = ("torch", "onnx", "openvino", "int8")
 HEATMAPS = ("cam", "cam_above_threshold", "grad_cam_plus_plus", "score_cam", "attention", "attention_rollout")
 
 
-def _formats(text: str) -> str:
+def formats(text: str) -> str:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts or set(parts) - set(FORMATS):
         raise typer.BadParameter(f"'{text}'. Choose from {', '.join(FORMATS)}, with commas between.")
@@ -60,7 +60,7 @@ def analyze(
     ] = None,
     format: Annotated[
         str,
-        typer.Option(callback=_formats, help="Which of json, html and png to write, with commas between."),
+        typer.Option(callback=formats, help="Which of json, html and png to write, with commas between."),
     ] = "json,html,png",
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Worker processes.")] = 1,
     samples: Annotated[

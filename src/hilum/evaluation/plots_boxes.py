@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from hilum.evaluation.detection import Detections
@@ -40,4 +41,23 @@ def plot_box_reliability(
     axes.set_ylabel(f"share that finds, IoU > {iou_threshold:g}")
     error = expected_calibration_error(truth, boxes.scores)[0]
     axes.set_title(f"ECE {error:.3f}; {len(truth):,} boxes", fontsize=9)
+    return save(figure, path)
+
+
+def plot_class_films(
+    predicted: Mapping[str, int], true: Mapping[str, int], path: str | Path, films: int
+) -> Path:
+    """Films with a box of each class, predicted beside true, the most frequent true class first; of `films` in all."""
+    names = sorted({*predicted, *true}, key=lambda name: (true.get(name, 0), predicted.get(name, 0), name))
+    figure, axes = single(6.4, 1.1 + 0.36 * max(1, len(names)))
+    for shift, counts, colour, label in ((0.2, true, GREY, "true"), (-0.2, predicted, BLUE, "predicted")):
+        values = [counts.get(name, 0) for name in names]
+        places = [place + shift for place in range(len(names))]
+        bars = axes.barh(places, values, color=colour, height=0.38, label=label)
+        axes.bar_label(bars, [f"{value:,}" for value in values], padding=3, fontsize=7)
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(axis="y", length=0)
+    axes.margins(x=0.12, y=0.01)
+    axes.set_xlabel(f"films with a box of the class, of {films:,}")
+    axes.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     return save(figure, path)

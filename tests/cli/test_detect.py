@@ -1,0 +1,190 @@
+"""`hilum detect`: from films to reports, a table that `hilum boxes` reads, and the competition's submission."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from hilum.analysis.search import expand
+from hilum.bundles import save
+from hilum.cli import app
+from hilum.datasets import box_tables
+from hilum.datasets.manifest import Manifest
+from hilum.errors import BoxError, BundleError
+from tests.bundles_for_tests import classifier_bundle, yolo_bundle
+from tests.phantom import phantom
+
+
+def run(*words: object):
+    return CliRunner().invoke(app, ["detect", *map(str, words)], env={"COLUMNS": "200"})
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("bundles")
+    made = {
+        "a": yolo_bundle("a", seed=0),
+        "b": yolo_bundle("b", seed=2, size=64),
+        "lungs": yolo_bundle("sides", ("Right lung", "Left lung")),
+        "judge": classifier_bundle("judge"),
+    }
+    return {name: save(bundle, root / name) for name, bundle in made.items()}
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("films")
+    for i in range(2):
+        pixels = np.rint(phantom(i, 400, 320).pixels * 255).astype(np.uint8)
+        cv2.imwrite(str(root / f"film{i}.png"), pixels)
+    (root / "broken.png").write_text("no film")
+    cv2.imwrite(str(root / "grey.png"), np.full((300, 300), 90, np.uint8))
+    return root
+
+
+@pytest.fixture(scope="module")
+def done(films: Path, bundles: dict[str, Path], tmp_path_factory):
+    """One call with most options, and what it wrote."""
+    out = tmp_path_factory.mktemp("out")
+    names = ["film0", "film1", "grey", "broken"]
+    sizes = pl.DataFrame({"image_id": names, "width": [640.0] * 4, "height": [400.0] * 4})
+    sizes.write_csv(out / "sizes.csv")
+    rows = ["image_id,class,x1,y1,x2,y2", "film0,Cardiomegaly,10,20,310,120", "grey,,,,,"]
+    (out / "truth.csv").write_text("\n".join(rows))
+    result = run(
+        films, "-b", bundles["a"], "-b", bundles["b"], "--weights", "2,1", "--filter", bundles["judge"],
+        "--filter-how", "soft", "--out", out / "made", "--submission", out / "sub.csv", "--sizes", out / "sizes.csv",
+        "--truth", out / "truth.csv", "--json",
+    )  # fmt: skip
+    return result, out
+
+
+def test_a_bad_film_is_named_and_the_others_go_on(done):
+    result, out = done
+    assert result.exit_code == 1, result.output
+    told = json.loads(result.stdout)
+    assert [Path(each["file"]).name for each in told["failures"]] == ["broken.png"]
+    assert [Path(each).name for each in told["not_analysable"]] == ["grey.png"]
+    assert told["without_truth"] == ["film1"]
+    assert [film["film"] for film in told["films"]] == ["film0", "film1"]
+    assert {"film0.json", "film0.html", "film0.png", "film0.beside.png", "index.json"} <= {
+        path.name for path in (out / "made").iterdir()
+    }
+    assert not (out / "made" / "film1.beside.png").exists()
+    assert cv2.imread(str(out / "made" / "film0.beside.png")) is not None
+    assert expand([out / "made"], out / "elsewhere")[0] == []  # none of its pictures is taken for a film
+
+
+def test_the_table_and_the_submission_are_read_back_in_published_pixels(done):
+    _, out = done
+    sizes = pl.read_csv(out / "sizes.csv")
+    long = box_tables.read(out / "made" / "boxes.csv", sizes=sizes)
+    submitted = box_tables.read(out / "sub.csv", sizes=sizes)
+    assert submitted.format == "submission"
+    assert long.films["image_id"].to_list() == submitted.films["image_id"].to_list() == ["film0", "film1"]
+    for table in (long, submitted):
+        report = json.loads((out / "made" / "film0.json").read_text())
+        own = table.boxes.filter((pl.col("image_id") == "film0") & (pl.col("finding") != "No Finding"))
+        nothing = table.boxes.filter(image_id="film0", finding="No Finding").row(0, named=True)
+        normal = report["detection"]["normal"]["probability"]
+        assert nothing["score"] == pytest.approx(normal, rel=1e-6)
+        assert [nothing[c] for c in ("x1", "y1", "x2", "y2")] == [0, 0, 1, 1]
+        assert report["boxes"]
+        best = own.sort("score", descending=True).row(0, named=True)
+        x1, y1, x2, y2 = report["boxes"][0]["box"]
+        assert best["score"] == pytest.approx(report["boxes"][0]["score"], rel=1e-6)
+        wanted = [2 * x1, y1, 2 * x2, y2]  # the file has 320 columns of 640
+        assert [best[c] for c in ("x1", "y1", "x2", "y2")] == pytest.approx(wanted, abs=0.006)
+    assert report["detection"]["weights"] == [2, 1]
+    assert [b["name"] for b in report["bundles"]] == ["lungs", "a", "b", "judge"]
+
+
+def test_a_film_without_boxes_is_the_competitions_nothing(
+    films: Path, bundles: dict[str, Path], tmp_path: Path
+):
+    result = run(
+        films / "film0.png", "-b", bundles["a"], "--filter", bundles["judge"],
+        "--filter-threshold", "0", "--out", tmp_path / "a", "--submission", tmp_path / "a.csv.gz", "--format", "json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "1 report, 0 failed" in result.stdout
+    only = box_tables.read(tmp_path / "a.csv.gz").boxes
+    assert only["finding"].to_list() == ["No Finding"]
+    assert 0 < only["score"][0] < 1
+    blind = yolo_bundle("blind")
+    for conv in blind.model.detect_layer.m:
+        conv.weight.data.zero_()
+        conv.bias.data.fill_(-20)
+    plain = run(
+        films / "film0.png", "-b", save(blind, tmp_path / "blind"), "--out", tmp_path / "b",
+        "--submission", tmp_path / "b.csv", "--format", "json",
+    )  # fmt: skip
+    assert plain.exit_code == 0, plain.output
+    assert (tmp_path / "b.csv").read_text().splitlines() == [
+        "image_id,PredictionString",
+        "film0,14 1 0 0 1 1",
+    ]
+    assert (tmp_path / "b" / "boxes.csv").read_text().splitlines()[1] == "film0,,,,,,"
+
+
+def test_readers_boxes_of_a_manifest_and_a_film_without_a_size(
+    films: Path, bundles: dict[str, Path], tmp_path: Path
+):
+    table = pl.DataFrame({"image_id": ["film0"], "path": ["film0.png"], "width": [320], "height": [400]})
+    boxes = pl.DataFrame(
+        {"image_id": ["film0"] * 2, "finding": ["Effusion"] * 2, "x1": [1.0, 2.0], "y1": [1.0, 2.0],
+         "x2": [90.0, 91.0], "y2": [80.0, 80.0], "reader": ["R1", "R2"]}
+    )  # fmt: skip
+    Manifest(table, boxes, root=films).save(tmp_path / "films.parquet")
+    (tmp_path / "sizes.csv").write_text("image_id,width,height\nfilm0,640,400\n")
+    result = run(
+        films / "film0.png", films / "film1.png", "-b", bundles["a"], "--tta", "--flip", "--out", tmp_path / "o",
+        "--truth", tmp_path / "films.parquet", "--sizes", tmp_path / "sizes.csv", "--format", "json",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "film1.png: it has no size in the table of sizes" in result.stdout
+    assert (tmp_path / "o" / "film0.beside.png").is_file()
+    assert (tmp_path / "o" / "classes.png").is_file()
+    views = json.loads((tmp_path / "o" / "film0.json").read_text())["detection"]["views"]
+    assert [view["scale"] for view in views] == [1, 0.83, 0.67]
+    assert [view["flipped"] for view in views] == [False, True, False]
+
+
+def test_what_cannot_work_is_refused_before_any_film_is_read(
+    films: Path, bundles: dict[str, Path], tmp_path: Path
+):
+    out = tmp_path / "out"
+    none = run(films, "-b", bundles["judge"], "--out", out)
+    assert isinstance(none.exception, BundleError)
+    assert "none of the bundles detects" in str(none.exception)
+    strange = run(films, "-b", bundles["lungs"], "--out", out, "--submission", out / "s.csv")
+    assert isinstance(strange.exception, BundleError)
+    assert "'Right lung' has no number" in str(strange.exception)
+    (tmp_path / "sizes.csv").write_text("image_id,width,height\nfilm0,0,400\n")
+    unsized = run(films, "-b", bundles["a"], "--out", out, "--sizes", tmp_path / "sizes.csv")
+    assert isinstance(unsized.exception, BoxError)
+    assert "line 2 (film 'film0') has no size" in str(unsized.exception)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--method", "mean"],
+        ["--iou", "1"],
+        ["--weights", "2,x"],
+        ["--flip"],
+        ["--filter-label", "Mass"],
+        ["--filter-how", "firm", "--filter", "x"],
+        ["--format", "pdf"],
+    ],
+)
+def test_wrong_usage_ends_with_2(words: list[str], tmp_path: Path):
+    assert run("x.png", "-b", "x", "--out", tmp_path / "o", *words).exit_code == 2
+    assert run("x.png", "--out", tmp_path / "o").exit_code == 2
