@@ -113,11 +113,7 @@ class Pyramid(nn.Module):
     ) -> None:
         super().__init__()
         _refuse_unknown(name)
-        try:
-            info = timm.create_model(name, features_only=True, in_chans=channels).feature_info
-        except (RuntimeError, AttributeError, TypeError, ValueError):  # as timm says that it has none
-            info = None
-        reductions = info.reduction() if info is not None else []
+        reductions = _reductions(name)
         if not set(strides) <= set(reductions):
             raise RecipeError(
                 f"{name!r} gives no maps at strides {', '.join(map(str, strides))}",
@@ -192,6 +188,17 @@ def _cut_and_checked(whole: Any, name: str, tap: str, channels: int) -> tuple[nn
             mend="Tap a whole stage, or leave the tap out for the last map",
         )
     return part, seen[0].shape[1]
+
+
+def _reductions(name: str) -> list[int]:
+    """How many times smaller than its image each map of a timm model is; none where it gives no maps."""
+    try:
+        with torch.device("meta"):
+            model: Any = timm.create_model(name, features_only=True)
+        found: list[int] = model.feature_info.reduction()
+    except (RuntimeError, AttributeError, TypeError, ValueError):  # as timm says that it has none
+        return []
+    return found if getattr(model, "output_fmt", "NCHW") == "NCHW" else []  # Swin's have their channels last
 
 
 def _refuse_unknown(name: str) -> None:

@@ -22,6 +22,7 @@ class Model(nn.Module, ABC):
     ----------
     channels: input channels, 1 or 3. input_size: the (height, width) the model was designed for.
     mean, std: per channel, on the [0, 1] scale, what the weights expect. backbones: the timm models that it is made of.
+    code: the licence of the architecture's own code, and whose it is.
     """
 
     channels: int
@@ -29,6 +30,7 @@ class Model(nn.Module, ABC):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     backbones: tuple[str, ...] = ()
+    code: str = "Apache-2.0 (Hilum)"
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor | list[Tensor]:

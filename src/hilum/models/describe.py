@@ -13,7 +13,6 @@ from hilum.errors import RecipeError
 from hilum.models.contract import Classifier, Detector, Model, Segmenter, parameter_counts
 from hilum.models.registry import build, builder
 
-OWN_CODE = "Apache-2.0 (Hilum)"
 TIMM_CODE = "Apache-2.0 (timm)"
 KINDS = {"classifier": Classifier, "segmenter": Segmenter, "detector": Detector}
 
@@ -98,7 +97,7 @@ def describe(name: str, /, **given: Any) -> Description:
         mean=model.mean,
         std=model.std,
         head=_head(model),
-        code=OWN_CODE,
+        code=model.code,
         backbones=tuple(_backbone(backbone) for backbone in model.backbones),
     )
 

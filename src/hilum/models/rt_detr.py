@@ -41,6 +41,7 @@ class RTDETR(Detector):
 
     strides = STRIDES
     loss = "set"
+    code = "Apache-2.0 (Hilum; layers of transformers)"
 
     def __init__(
         self,
@@ -162,10 +163,16 @@ def _network(**options: Any) -> Any:
         from transformers import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetConfig
     except ImportError as error:
         raise MissingExtraError.named("detect", "the model 'rt_detr'") from error
-    smallest = RTDetrResNetConfig(
-        embedding_size=8, hidden_sizes=[8] * 4, depths=[1] * 4, layer_type="basic", out_indices=[2, 3, 4]
+    smallest: dict[str, Any] = {
+        "embedding_size": 8,
+        "hidden_sizes": [8] * 4,
+        "depths": [1] * 4,
+        "layer_type": "basic",
+        "out_indices": [2, 3, 4],
+    }
+    config = RTDetrConfig(
+        backbone_config=RTDetrResNetConfig(**smallest), freeze_backbone_batch_norms=False, **options
     )
-    config = RTDetrConfig(backbone_config=smallest, freeze_backbone_batch_norms=False, **options)
     return RTDetrForObjectDetection(config)
 
 
