@@ -159,6 +159,8 @@ class Phase(Section):
     column of that name says of it beside the others.
     `size`: pixels a side that films are shrunk to on the device, to train fast first; None: as prepared. `where`: a
     condition in SQL on the manifest's columns for the training films of this phase alone.
+    `multi_scale`: share of the size by which each batch of a detector is made larger or smaller at most, drawn anew, in
+    steps of the model's stride (0.5 as YOLOv5 publishes it); 0: none.
     `average`: decay of the exponential moving average of the weights that is validated and kept; 0: none.
     The best weights of a phase begin the next.
     """
@@ -182,6 +184,7 @@ class Phase(Section):
     patience: int | None = Field(None, ge=1)
     sampler: Literal["none", "balanced", "repeats"] = "none"
     average: float = Field(0.0, ge=0, lt=1)
+    multi_scale: float = Field(0.0, ge=0, lt=1)
     mixup: float = Field(0.0, ge=0, description="alpha of mixup's beta distribution (Zhang 2018); 0: none")
 
 
@@ -262,6 +265,8 @@ class Recipe(Section):
                 raise ValueError(f"phases.{number}.size: {phase.size} is more than `preparation.size`")
             if phase.mixup and self.task != "multilabel":
                 raise ValueError(f"phases.{number}.mixup goes with task 'multilabel' only")
+            if phase.multi_scale and self.task != "detect":
+                raise ValueError(f"phases.{number}.multi_scale goes with task 'detect' only")
             if phase.sampler != "none" and self.task in ("segment", "detect"):
                 raise ValueError(
                     f"phases.{number}.sampler: films with masks or boxes have nothing to be balanced by"
@@ -291,6 +296,7 @@ class Recipe(Section):
             "data": {**PLACES["data"], **unasked},
             "preparation": {"focus": {"digest"}},
             **({} if self.augmentation.mosaic else {"augmentation": {"mosaic"}}),
+            **({} if any(p.multi_scale for p in self.phases) else {"phases": {"__all__": {"multi_scale"}}}),
         }
         content = self._placeless().model_dump_json(exclude=kept)
         return hashlib.sha256(content.encode()).hexdigest()

@@ -14,6 +14,7 @@ from hilum.boxes import select
 from hilum.datasets.mosaic import mosaic
 from hilum.evaluation.detection import Detections
 from hilum.evaluation.detection_ap import voc_map
+from hilum.learning.multi_scale import at_some_scale
 from hilum.learning.tasks.task import Task
 from hilum.models.contract import Detector, Taught
 
@@ -34,6 +35,9 @@ class Detect(Task):
             moved[film, : len(kept), 1:] = boxes.to(moved)
         if self.augmentation.mosaic:
             images, moved = mosaic(images, moved, self.augmentation.mosaic, generator)
+        if self.phase.multi_scale:
+            stride = max(_detector(self.model).strides)
+            images, moved = at_some_scale(images, moved, self.phase.multi_scale, stride, generator)
         return images, moved
 
     def shrunk(self, images: Tensor, targets: Tensor, size: int) -> tuple[Tensor, Tensor]:
