@@ -25,6 +25,8 @@ from hilum.studies.study import Fusion, Study
 from tests.bundles_for_tests import dark_lungs_bundle
 from tests.learning.conftest import SIDES
 
+FIGURES = [f"figures/{name}.png" for name in ("labels", "losses", "areas", "films-small", "froc-large")]
+
 
 def study(films: Path, boxed: Path) -> Study:
     """A small YOLOv5, in two folds, at two input sizes; a third arm cannot be built."""
@@ -67,7 +69,7 @@ def carried_out(
     request = Request(study(films, boxed), "published", films, tmp_path_factory.mktemp("study"))
     made = reproduce(request, device="cpu")
     assert {fault.partition(":")[0] for fault in made.faults} == {"broken, fold 1", "broken, fold 2"}
-    assert all((request.place / path).is_file() for path in ("figures/labels.png", "figures/losses.png"))
+    assert all((request.place / path).is_file() for path in FIGURES)
     return request, json.loads(made.table.with_suffix(".json").read_text())
 
 

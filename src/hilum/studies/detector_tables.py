@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from hilum.boxes import area
 from hilum.bundles import load
 from hilum.errors import HilumError, RecipeError
 from hilum.evaluation.bootstrap import REPLICATES
@@ -15,6 +17,8 @@ from hilum.evaluation.detection_ap import COMPETITION_IOU, voc_ap_estimates
 from hilum.evaluation.detection_range import ap_estimate
 from hilum.evaluation.froc import RATES, froc_estimates
 from hilum.evaluation.label_summary import Draw, label_summaries
+from hilum.evaluation.plots_boxes import plot_class_films, plot_froc
+from hilum.evaluation.plots_readers import plot_box_areas
 from hilum.learning.detections import AP50
 from hilum.learning.material import manifest_of
 from hilum.studies import figures, report, tables
@@ -39,6 +43,7 @@ def carry_out(request: Request, done: Sequence[Job], faults: list[str], device: 
     systems = [*arms, *([] if joined is None else [joined])]
     results = [as_films(arm, own) for arm, own in by_arm(tested).items()]
     films = Films(manifest_of(tested[0].recipe.data), None)
+    place = request.place / "figures"
     made: list[Table | None] = [
         films.table(arms[0].labels),
         tables.parameters(variant, results),
@@ -53,7 +58,7 @@ def carry_out(request: Request, done: Sequence[Job], faults: list[str], device: 
         tables=tuple(each for each in made if each is not None),
         comparisons=(),
         confusions=(),
-        figures=tuple(figures.draw(study, variant, results, request.place / "figures")),
+        figures=(*figures.draw(study, variant, results, place), *draw(variant, arms, results, place)),
         films=films,
         faults=tuple(faults),
         unreadable=tuple(
@@ -73,6 +78,30 @@ def test(request: Request, done: Sequence[Job], faults: list[str]) -> list[Job]:
         except HilumError as error:
             faults.append(f"{job.arm}, fold {job.number}, testing: {error}")
     return out
+
+
+def draw(variant: Variant, found: Sequence[Found], results: Sequence[ArmResult], folder: Path) -> list[Path]:
+    """How large the true boxes are; of each arm, films called beside films with a finding, and FROC."""
+    drawn = [plot_box_areas(area_shares(found[0]), folder / "areas.png")]
+    for each, result in zip(found, results, strict=True):
+        p = final(result)
+        predicted, true = (
+            dict(zip(p.labels, map(int, np.nansum(values, 0)), strict=True)) for values in (p.called, p.truth)
+        )
+        path = folder / f"films-{result.arm}.png"
+        drawn += [
+            plot_class_films(predicted, true, path, len(p.films)),
+            plot_froc(each.detections, folder / f"froc-{result.arm}.png"),
+        ]
+    return drawn
+
+
+def area_shares(found: Found) -> dict[str, NDArray[np.float64]]:
+    """True boxes' share of their film's area, finding by finding."""
+    boxes = found.detections
+    sizes = found.films.table.select("width", "height").to_numpy().astype(np.float64)
+    shares = area(boxes.true_boxes) / sizes[boxes.true_film].prod(1)
+    return {name: shares[boxes.true_kind == kind] for kind, name in enumerate(found.labels)}
 
 
 def second_opinion(variant: Variant, found: Sequence[Found]) -> Table | None:
