@@ -135,7 +135,7 @@ def score(
         help="True films without a box count as 'No Finding', box 0 0 1 1, as in the competition.",
     ),
     figures: Path | None = typer.Option(
-        None, "--figures", help="A folder for roc.png (films), froc.png and reliability.png (boxes)."
+        None, "--figures", help="A folder for roc.png and classes.png (films), froc.png and reliability.png (boxes)."
     ),
     replicates: int = typer.Option(1000, "--replicates", min=10, help="Draws of films for the intervals."),
     seed: int = typer.Option(0, "--seed", help="Decides the draws."),
@@ -176,7 +176,7 @@ def score(
         seed=seed,
     )
     if figures is not None:
-        _draw(both, figures, iou)
+        _draw(both, figures, iou, threshold)
     if as_json:
         typer.echo(json.dumps(found.as_dict() | {"kept_out": _plain(both.faults)}, indent=2))
     else:
@@ -219,14 +219,18 @@ def _show(found: DetectionSummary) -> None:
     console.print(f"calibration error of box scores: {_short(found.calibration_error)}")
 
 
-def _draw(both: Beside, folder: Path, iou: float) -> None:
+def _draw(both: Beside, folder: Path, iou: float, threshold: float) -> None:
     from hilum.datasets.box_tables import NO_FINDING
     from hilum.evaluation.detection_films import film_scores
     from hilum.evaluation.plots import plot_roc
-    from hilum.evaluation.plots_boxes import plot_box_reliability, plot_froc
+    from hilum.evaluation.plots_boxes import plot_box_reliability, plot_class_films, plot_froc
 
+    truth, scores = film_scores(both.boxes)
+    predicted = dict(zip(both.names, (int(n) for n in (scores >= threshold).sum(0)), strict=True))
+    true = dict(zip(both.names, (int(n) for n in truth.sum(0)), strict=True))
+    plot_class_films(predicted, true, folder / "classes.png", len(both.image_ids))
     lesions = both.boxes.of_classes([i for i, name in enumerate(both.names) if name != NO_FINDING])
-    plot_roc(*film_scores(both.boxes), folder / "roc.png", both.names)
+    plot_roc(truth, scores, folder / "roc.png", both.names)
     plot_froc(lesions, folder / "froc.png", iou)
     if len(lesions.boxes):
         plot_box_reliability(lesions, folder / "reliability.png", iou)

@@ -1,4 +1,4 @@
-"""Multi-scale training: each batch of a detector at a size of its own, as YOLOv5 does it (Jocher et al. 2020, `train.py`)."""
+"""Multi-scale training: each batch of a detector at a size of its own, as YOLOv5 (Jocher et al. 2020, `train.py`)."""
 
 from __future__ import annotations
 

@@ -292,7 +292,7 @@ class Recipe(Section):
         A segmenter is asked for by its name; what it was then, a run's `split.json` holds to.
         """
         unasked: Any = {} if self.data.readers else {"readers": True}
-        kept = {
+        kept: Any = {
             "data": {**PLACES["data"], **unasked},
             "preparation": {"focus": {"digest"}},
             **({} if self.augmentation.mosaic else {"augmentation": {"mosaic"}}),

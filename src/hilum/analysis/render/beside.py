@@ -36,11 +36,9 @@ def beside_png(
 
     film = report.film
     wide, high = size or (float(film.width), float(film.height))
-    grey = to_grey(fitted(film.pixels, SIDE))
     scale = SIDE / max(wide, high)
-    grey = cv2.resize(
-        grey, (max(1, round(wide * scale)), max(1, round(high * scale))), interpolation=cv2.INTER_AREA
-    )
+    shape = max(1, round(wide * scale)), max(1, round(high * scale))
+    grey = cv2.resize(to_grey(fitted(film.pixels, SIDE)), shape, interpolation=cv2.INTER_AREA)
     across, down = (INCHES * side / max(wide, high) for side in (wide, high))
     given = [(box.name, box.box, box.reader or "") for box in truth]
     found = [(box.name, box.box, f"{box.score:.2f}") for box in report.boxes]
