@@ -146,7 +146,9 @@ def yolo_bundle(
     model.train()
     with torch.no_grad():
         for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
-            norm.momentum = None  # statistics of what it sees: else random layers let nothing of a film through
+            norm.momentum = (
+                None  # statistics of what it sees: else random layers let nothing of a film through
+            )
         films = torch.stack([torch.from_numpy(phantom(i, size, size).pixels)[None] for i in range(3)])
         model(films)
         for conv, logits in zip(model.detect_layer.m, model.eval()(films), strict=True):

@@ -38,6 +38,8 @@ from tests.bundles_for_tests import dark_lungs_bundle
 from tests.learning.conftest import SIDES
 
 Make = Callable[..., Recipe]
+
+
 def wish(recipe: Make, boxed: Path, **changes: Any) -> Recipe:
     given: dict[str, Any] = {
         "preparation": {"size": [64, 64], "aspect": "pad", "channels": 1, "mean": [0.0], "std": [1.0]},

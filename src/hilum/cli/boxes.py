@@ -135,7 +135,9 @@ def score(
         help="True films without a box count as 'No Finding', box 0 0 1 1, as in the competition.",
     ),
     figures: Path | None = typer.Option(
-        None, "--figures", help="A folder for roc.png and classes.png (films), froc.png and reliability.png (boxes)."
+        None,
+        "--figures",
+        help="A folder for roc.png and classes.png (films), froc.png and reliability.png (boxes).",
     ),
     replicates: int = typer.Option(1000, "--replicates", min=10, help="Draws of films for the intervals."),
     seed: int = typer.Option(0, "--seed", help="Decides the draws."),

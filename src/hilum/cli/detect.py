@@ -238,10 +238,10 @@ def _show(done: Outcome) -> None:
         console.print(table)
     if len(summary.boxes) > ROWS:
         console.print(f"… and {len(summary.boxes) - ROWS} more in {escape(str(done.boxes))}", soft_wrap=True)
-    for film in done.unjudged[:ROWS]:
-        console.print(f"not analysed, in no table: {escape(film)}", soft_wrap=True)
-    for film in done.untold[:ROWS]:
-        console.print(f"no truth: {escape(film)}", soft_wrap=True)
+    for name in done.unjudged[:ROWS]:
+        console.print(f"not analysed, in no table: {escape(name)}", soft_wrap=True)
+    for name in done.untold[:ROWS]:
+        console.print(f"no truth: {escape(name)}", soft_wrap=True)
     for failed in summary.failures[:ROWS]:
         mend = f" {failed['mend'].rstrip('.')}." if failed["mend"] else ""
         said = f"{escape(failed['file'])}: {escape(failed['fault'])}.{escape(mend)}"
