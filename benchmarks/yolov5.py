@@ -5,10 +5,10 @@
 
 The peer (GPL) is a benchmark's guest, never a dependency. Of what it imports only torch, numpy and the like are asked for;
 the rest (downloads, plots) is stood in for. Both get the same weights, drawn at random, and the same three-channel input;
-their outputs must agree within 1e-4 before a clock starts. They take turns; medians. The peer predicts as its users have
-it, with batch norm folded into convolutions. Ours runs in torch, and in the exported forms that the extra `export` gives
-(INT8 takes its ranges from noise here: it is timed, not judged). A training step is forward, loss, backward and SGD with
-a batch of 8.
+their outputs, loss and weights after one step must agree within 1e-4 before a clock starts. They take turns; medians. The
+peer predicts as its users have it, with batch norm folded into convolutions. Ours runs in torch, and in the exported forms
+that the extra `export` gives (INT8 takes its ranges from noise here: it is timed, not judged). A training step is forward,
+loss, backward and SGD with a batch of 8.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ def main() -> None:
     ours.load_state_dict(theirs.state_dict())
     images = torch.rand(1, CHANNELS, given.size, given.size)
     agree(theirs, ours, images)
+    learn_alike(theirs, ours, compute_loss, given.size)
     told("one film", inference(theirs, ours, images, given.rounds, given.threads))
     told(
         f"a training step of {BATCH} films",
@@ -122,14 +123,32 @@ def inference(theirs: Any, ours: YOLOv5, images: Tensor, rounds: int, threads: i
             return timed(ways, rounds)
 
 
+def learn_alike(theirs: Any, ours: YOLOv5, compute_loss: Any, size: int) -> None:
+    """One step of both from the same weights must give the same loss and the same weights."""
+    theirs, ours = copy.deepcopy(theirs), copy.deepcopy(ours)
+    losses = [step() for step in steps(theirs, ours, compute_loss, size).values()]
+    wanted = theirs.state_dict()
+    apart = max(float((v - wanted[k]).abs().max()) for k, v in ours.state_dict().items())
+    off = abs(losses[0] - losses[1]) / losses[0]
+    if not max(off, apart) < TOLERANCE:
+        raise SystemExit(f"losses differ by {off:.2g}, weights after a step by {apart:.2g}: nothing is timed")
+    print(f"losses agree within {off:.1g} of them, weights after one step within {apart:.1g}")
+
+
 def training(theirs: Any, ours: YOLOv5, compute_loss: Any, size: int, rounds: int) -> dict[str, list[float]]:
+    return timed(steps(copy.deepcopy(theirs), copy.deepcopy(ours), compute_loss, size), rounds)
+
+
+def steps(theirs: Any, ours: YOLOv5, compute_loss: Any, size: int) -> dict[str, Callable[[], float]]:
+    """A training step of each on the same images and boxes; it gives the loss before it."""
     gains = Gains().scaled(CLASSES, size)
-    theirs, ours = copy.deepcopy(theirs).train(), copy.deepcopy(ours).train()
+    theirs.train()
+    ours.train()
     theirs.hyp = {
         "box": gains.box, "obj": gains.objectness, "cls": gains.classes, "cls_pw": 1.0, "obj_pw": 1.0,
         "anchor_t": 4.0, "fl_gamma": 0.0, "label_smoothing": 0.0,
     }  # fmt: skip
-    images = torch.rand(BATCH, CHANNELS, size, size)
+    images = torch.rand(BATCH, CHANNELS, size, size, generator=torch.Generator().manual_seed(0))
     chance = np.random.default_rng(0)
     boxes = np.column_stack(
         [
@@ -143,22 +162,27 @@ def training(theirs: Any, ours: YOLOv5, compute_loss: Any, size: int, rounds: in
     shares = truth.clone()
     shares[:, 2:] /= size
     criterion = compute_loss(theirs)
-    steps = {m: torch.optim.SGD(m.parameters(), 1e-4, momentum=0.9, nesterov=True) for m in (theirs, ours)}
+    own = ours.detect_layer.anchors
 
-    def step(model: Any, loss: Callable[[Any], Tensor]) -> None:
-        loss(model(images)).backward()
-        steps[model].step()
-        steps[model].zero_grad()
+    def of_ours(maps: Any) -> Tensor:
+        return yolo_loss(maps, truth, own, ours.strides, gains)[0]
 
-    return timed(
-        {
-            "yolov5, torch": lambda: step(theirs, lambda maps: criterion(maps, shares)[0]),
-            "ours, torch": lambda: step(
-                ours, lambda maps: yolo_loss(maps, truth, ours.detect_layer.anchors, ours.strides, gains)[0]
-            ),
-        },
-        rounds,
-    )
+    def step(model: Any, loss: Callable[[Any], Tensor]) -> Callable[[], float]:
+        optimiser = torch.optim.SGD(model.parameters(), 1e-4, momentum=0.9, nesterov=True)
+
+        def once() -> float:
+            value = loss(model(images))
+            value.backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            return float(value)
+
+        return once
+
+    return {
+        "yolov5, torch": step(theirs, lambda maps: criterion(maps, shares)[0]),
+        "ours, torch": step(ours, of_ours),
+    }
 
 
 def timed(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:

@@ -265,9 +265,11 @@ def test_every_key_of_a_report_and_of_a_bundle_is_explained() -> None:
     page = (DOCS / "analyze.md").read_text()
     for properties in (
         schema["properties"],
-        *(schema["properties"][key]["properties"] for key in ("source", "lungs")),
-        *(schema["properties"][key]["items"]["properties"] for key in ("warnings", "bundles", "boxes")),
-        schema["$defs"]["finding"]["properties"],
+        *(schema["properties"][key]["properties"] for key in ("source", "lungs", "detection")),
+        *(schema["properties"][key]["items"]["properties"] for key in ("warnings", "bundles")),
+        schema["properties"]["detection"]["properties"]["views"]["items"]["properties"],
+        schema["properties"]["detection"]["properties"]["normal"]["properties"],
+        *(schema["$defs"][kind]["properties"] for kind in ("finding", "box")),
     ):
         for key in properties:
             assert f"`{key}`" in page, key

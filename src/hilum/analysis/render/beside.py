@@ -15,7 +15,7 @@ from hilum.bundles.card import RESEARCH_USE
 from hilum.findings import VINBIG14
 
 SIDE = 900  # pixels of a film's long side
-INCHES = 5.0
+INCHES, DOTS = 5.0, 150
 # Fourteen hues that stand out from grey, neighbours far apart; what is no class of VinBigData takes the last ones in turn.
 COLOURS = (
     "#ff4b4b", "#4dd2ff", "#ffd23f", "#7dff6b", "#ff8ad8", "#b58cff", "#ff9a3d", "#3dffc5",
@@ -79,6 +79,7 @@ def beside_png(
     )
     figure.text(0.01, 0.06 / figure.get_figheight(), RESEARCH_USE, color="#a5a8ac", fontsize=6.5)
     made = io.BytesIO()
+    figure.set_dpi(DOTS)
     canvas.print_png(made, pil_kwargs={"compress_level": 6})
     return made.getvalue()
 
