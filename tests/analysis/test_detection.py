@@ -258,6 +258,7 @@ def test_a_report_has_each_box_once_and_each_bundles_own_beside():
     page = report_html(report)
     assert "fused by wbf where they overlap by more than 0.55" in page
     assert "2 of 2" in page
+    assert "1 box: Mass." in page
     p = normal([judge], film, Filter(("judge",))).probability
     hard = Detection(filter=Filter((judge,), threshold=p - 1e-9))
     empty = Analyzer([a, b, lungs], detection=hard).analyze(film)

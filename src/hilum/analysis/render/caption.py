@@ -80,7 +80,7 @@ def _lines(report: Report, leading: int) -> list[tuple[str, Colour, bool]]:
     more = f"{len(named) - ROWS} more in the report." if len(named) > ROWS else ""
     counts = [f"{count}. {more}" for count in words.counts(report)]
     caveat = [words.CAVEAT] if first else []
-    tail = [(text, QUIET, False) for text in (*counts, *caveat)]
+    tail = [(text, QUIET, False) for text in (*counts, *words.called(report), *caveat)]
     return [(name, QUIET, False), *lines, *tail, ending]
 
 

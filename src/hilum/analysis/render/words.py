@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 
@@ -60,6 +61,17 @@ def lung_share(finding: FindingResult) -> str:
     if finding.outside_lungs:
         return f"{text}, may lie outside"
     return f"only {text}" if finding.strays else text
+
+
+def called(report: Report) -> list[str]:
+    """How many boxes there are, and of what; empty where nothing detects."""
+    if report.detection is None:
+        return []
+    if not report.boxes:
+        return ["No box reaches its threshold."]
+    names = Counter(box.name for box in report.boxes)
+    told = ", ".join(name if count == 1 else f"{count} {name}" for name, count in names.most_common())
+    return [f"{len(report.boxes)} box{'es' * (len(report.boxes) > 1)}: {told}."]
 
 
 def boxes(found: DetectionResult) -> list[str]:
