@@ -283,5 +283,19 @@ def test_a_report_has_each_box_once_and_each_bundles_own_beside():
     valid(one.as_dict())
 
 
+def test_detectors_of_several_folds_share_a_name_and_are_numbered():
+    boxes = [(0, 0.8, 24, 24, 48, 48)], [(0, 0.6, 24, 24, 50, 50)]
+    folds = [told("fold", ("Mass",), *rows) for rows in boxes]
+    for bundle, digest in zip(folds, ("a" * 64, "b" * 64), strict=True):
+        bundle.info = bundle.info.model_copy(update={"digest": digest})
+    report = Analyzer([*folds, dark_lungs_bundle()]).analyze(FILM)
+    (box,) = report.boxes
+    assert (box.bundle, box.seen_by) == ("fusion of fold, fold-2", 2)
+    assert [b.bundle for b in report.own_boxes] == ["fold", "fold-2"]
+    assert [b.info.name for b in folds] == ["fold", "fold"]
+    with pytest.raises(BundleError, match="same name"):
+        Analyzer([folds[0], folds[0], dark_lungs_bundle()])
+
+
 def valid(data: dict) -> None:
     jsonschema.Draft202012Validator(report_schema()).validate(data)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from hilum.analysis.detection import Detected, Detection
-from hilum.analysis.detectors import Detectors
+from hilum.analysis.detectors import Detectors, told_apart
 from hilum.analysis.explain import check_method, explained
 from hilum.analysis.heatmaps import DEFAULT, Map, lung_shares
 from hilum.analysis.notices import mismatches, skipped, straying, unfocused
@@ -48,7 +48,8 @@ class Analyzer:
     Parameters
     ----------
     bundles: names of built-in bundles, paths, or loaded bundles, which run on every film, with the built-in lungs where none
-        of them segments; None takes all built-in ones, each on the films that its card says it applies to.
+        of them segments; None takes all built-in ones, each on the films that its card says it applies to. Detectors of one
+        name, such as those of several folds, are numbered from the second on.
     samples: Monte Carlo dropout samples a film; below 2 there is no uncertainty.
     seed: of the samples; a film's numbers depend on it, the film and the bundle only.
     with_heatmaps: whether to compute heatmaps.
@@ -74,7 +75,7 @@ class Analyzer:
     ) -> None:
         self.asked_for = bundles is not None
         chosen = builtin_names() if bundles is None else bundles
-        loaded = [b if isinstance(b, Bundle) else load(b, runtime) for b in chosen]
+        loaded = told_apart([b if isinstance(b, Bundle) else load(b, runtime) for b in chosen])
         if loaded and _wants_lungs(loaded):
             loaded.append(load(LUNGS))
         _check(loaded)

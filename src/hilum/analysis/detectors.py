@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -51,6 +52,21 @@ class Detectors:
         kept = share(judged, how.filter) if judged is not None and how.filter is not None else 1.0
         found = detect_together([self.by_name[name] for name in names], film, how, kept, windows)
         return found, _told(names, how, judged)
+
+
+def told_apart(bundles: Sequence[Bundle]) -> list[Bundle]:
+    """The bundles, detectors of one name but other content numbered from the second on: those of several folds are so."""
+    met: dict[str, list[str]] = {}
+    out = []
+    for bundle in bundles:
+        info = bundle.info
+        digests = met.setdefault(info.name, [])
+        if info.task == "detect" and digests and info.digest not in digests:
+            bundle = copy.copy(bundle)
+            bundle.info = info.model_copy(update={"name": f"{info.name}-{len(digests) + 1}"})
+        digests.append(info.digest)
+        out.append(bundle)
+    return out
 
 
 def _told(names: Sequence[str], how: Detection, judged: Normal | None) -> DetectionResult:
