@@ -195,3 +195,10 @@ def test_films_without_boxes_become_no_finding(tmp_path: Path):
     added = truth.boxes.filter(finding=box_tables.NO_FINDING)
     assert added["image_id"].to_list() == ["b"]
     assert added.select(CORNERS).rows() == [(0, 0, 1, 1)]
+
+
+def test_a_table_of_several_readers_is_no_single_truth(tmp_path: Path):
+    path = tmp_path / "train.csv"
+    path.write_text("image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\na,No finding,14,R1,,,,\n")
+    with pytest.raises(BoxError, match="several readers"):
+        read(path, scored=False)

@@ -81,6 +81,11 @@ def read(
         form: Format = "submission"
         films, rows, faults = rows_of.submission(where, lines)
     elif {"image_id", "class", *CORNERS} <= set(names):
+        if "rad_id" in names:
+            mend = "Prepare a manifest of them: hilum data prepare vinbig FOLDER --out vinbig.parquet"
+            raise BoxError(
+                "it keeps several readers apart, and is no single set of boxes", path=where, mend=mend
+            )
         if scored and "score" not in names:
             raise BoxError("no column 'score'", path=where, mend=f"It has: {', '.join(header)}.")
         form = "long"
