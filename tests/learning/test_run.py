@@ -22,7 +22,8 @@ from hilum.evaluation.calibration import fit_platt
 from hilum.images import read as reading
 from hilum.learning import concluding, run
 from hilum.learning.material import gather
-from hilum.learning.recipe import Data, Recipe
+from hilum.learning.recipe import Recipe
+from hilum.learning.recipe_data import Data
 from hilum.learning.recipe_files import load_recipe
 from hilum.learning.results import predict_store
 from hilum.learning.run import train

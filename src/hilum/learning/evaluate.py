@@ -30,7 +30,7 @@ from hilum.images.radiograph import Radiograph
 from hilum.images.read import read
 from hilum.learning.detections import beside, measure_detector, true_boxes
 from hilum.learning.material import patient_keys, where
-from hilum.learning.recipe import LEAKY
+from hilum.learning.recipe_data import LEAKY
 from hilum.learning.results import measure_classifier, measure_segmenter
 from hilum.learning.targets import truth_of
 from hilum.learning.writing import named, write_whole

@@ -19,7 +19,8 @@ from hilum.datasets.readers import with_truth
 from hilum.errors import RecipeError
 from hilum.images.preparation import Preparation
 from hilum.learning import focusing, writing
-from hilum.learning.recipe import Data, Recipe, SourceData
+from hilum.learning.recipe import Recipe
+from hilum.learning.recipe_data import Data, SourceData
 from hilum.learning.recipe_files import expand
 from hilum.learning.refusals import (
     LEARNT,

@@ -14,7 +14,7 @@ from hilum.errors import RecipeError
 from hilum.evaluation.calibration import fit_platt
 from hilum.images.crop import Window
 from hilum.images.preparation import Preparation
-from hilum.learning.recipe import Data
+from hilum.learning.recipe_data import Data
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hilum.boxes import Method
 from hilum.errors import RecipeError
-from hilum.learning.recipe import Recipe, SourceData
+from hilum.learning.recipe import Recipe
+from hilum.learning.recipe_data import SourceData
 from hilum.learning.recipe_files import make_recipe
 
 HOME = Path(__file__).parent
