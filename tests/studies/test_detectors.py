@@ -141,6 +141,10 @@ def test_fusion_takes_films_that_all_held_out_and_equals_wbf(boxed: Path):
     np.testing.assert_allclose(got.select(CORNERS).to_numpy(), wanted.boxes)
     np.testing.assert_allclose(got["score"], wanted.scores)
     assert voc_map(both.detections) == 1.0
+    nothing = replace(second, boxes=second.boxes.clear())
+    half = fused([first, nothing], Fusion(iou=0.4))
+    assert half is not None
+    assert half.boxes["score"].to_numpy() == pytest.approx(0.45)  # one of two arms saw each
     assert fused([first], Fusion()) is None
     assert fused([first, second.only(set())], Fusion()) is None
 

@@ -80,6 +80,8 @@ def fused(found: Sequence[Found], wish: Fusion) -> Found | None:
         return None
     parts = [each.boxes.filter(pl.col("image_id").is_in(sorted(shared))) for each in found]
     whole = pl.concat([part.with_columns(model=pl.lit(i)) for i, part in enumerate(parts)])
+    # An arm without any box is one too, whom nobody else would count.
+    weights = [1.0] * len(found) if wish.method in ("wbf", "nmw") else None
     made = fuse(
         whole.select(CORNERS).to_numpy(),
         whole["score"].to_numpy(),
@@ -87,6 +89,7 @@ def fused(found: Sequence[Found], wish: Fusion) -> Found | None:
         group_numbers(whole["image_id"].to_numpy(), whole["finding"].to_numpy()),
         method=wish.method,
         iou_threshold=wish.iou,
+        weights=weights,
     )
     rows = whole[made.row]
     columns = {name: made.boxes[:, i] for i, name in enumerate(CORNERS)}
