@@ -17,8 +17,8 @@ LOW_LUNG_SHARE = (
     0.25  # about what lungs take of a film, so what heat spread evenly would have; docs/decisions.md
 )
 NOTHING_FOUND = ("Normal", "No Finding")
-ORGANS = ("Right lung", "Left lung", "Lung")
-"""Boxes of these say where something lies, and nothing of disease."""
+ORGANS = ("right lung", "left lung", "lung")
+"""Boxes of these, in any case of letters, say where something lies, and nothing of disease."""
 
 
 @dataclass(frozen=True)
