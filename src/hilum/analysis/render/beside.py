@@ -63,16 +63,20 @@ def beside_png(
         for label, (x1, y1, x2, y2), note in boxes:
             colour = COLOURS[_number(label, names)]
             axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.3))
-            axes.text(x1, y1, note, color=colour, fontsize=6, va="bottom", ha="left", clip_on=True)
+            axes.text(
+                x1, y1, note, color=colour, fontsize=6, va="bottom", ha="left", clip_on=True, parse_math=False
+            )
     handles = [
         Rectangle((0, 0), 1, 1, fill=False, edgecolor=COLOURS[_number(n, names)], linewidth=1.6)
         for n in names
     ]
     if names:
-        figure.legend(
+        legend = figure.legend(
             handles, names, loc="lower left", ncols=5, fontsize=7.5, frameon=False, labelcolor="#f0f0ee",
             bbox_to_anchor=(0.005, 0.2 / figure.get_figheight()), handlelength=1.2, columnspacing=1.4,
         )  # fmt: skip
+        for text in legend.get_texts():  # a name is no formula
+            text.set_parse_math(False)
     heading = name or (film.path.name if film.path is not None else "film")
     figure.text(
         0.01, 1 - 0.2 / figure.get_figheight(), heading, color="#f0f0ee", fontsize=9, parse_math=False
