@@ -11,6 +11,9 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+import hilum.cli.detect as words_of
+from hilum import boxes
+from hilum.analysis import detection, normality
 from hilum.analysis.search import expand
 from hilum.bundles import save
 from hilum.cli import app
@@ -166,11 +169,19 @@ def test_what_cannot_work_is_refused_before_any_film_is_read(
     strange = run(films, "-b", bundles["lungs"], "--out", out, "--submission", out / "s.csv")
     assert isinstance(strange.exception, BundleError)
     assert "'Right lung' has no number" in str(strange.exception)
+    folder = run(films, "-b", bundles["a"], "--out", out, "--submission", tmp_path)
+    assert "would be a folder" in str(folder.exception)
     (tmp_path / "sizes.csv").write_text("image_id,width,height\nfilm0,0,400\n")
     unsized = run(films, "-b", bundles["a"], "--out", out, "--sizes", tmp_path / "sizes.csv")
     assert isinstance(unsized.exception, BoxError)
     assert "line 2 (film 'film0') has no size" in str(unsized.exception)
     assert not out.exists()
+
+
+def test_the_words_of_the_options_are_those_of_the_parts_behind():
+    assert words_of.METHODS == boxes.METHODS
+    assert words_of.CONF_TYPES == detection.CONF_TYPES
+    assert (words_of.HOWS, words_of.POOLS) == (normality.HOWS, normality.POOLS)
 
 
 @pytest.mark.parametrize(

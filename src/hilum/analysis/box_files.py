@@ -22,7 +22,8 @@ NOTHING = (0.0, 0.0, 1.0, 1.0)
 @dataclass(frozen=True)
 class FilmBoxes:
     """What detectors make of a film: its name in tables, `size` (width, height) in pixels of the file, every box (not the
-    called ones alone), the probability that it is normal where a filter says so, and the readers' boxes where known."""
+    called ones alone), the probability that it is normal where a filter says so, the readers' boxes where known, and the
+    film's file."""
 
     name: str
     size: Size
@@ -30,9 +31,18 @@ class FilmBoxes:
     called: tuple[str, ...]
     normal: float | None = None
     truth: tuple[TrueBox, ...] | None = None
+    file: Path | None = None
+
+    @property
+    def renamed(self) -> bool:
+        """Is its name in tables not its file's, for another film has that too, or no file of a report may have it?"""
+        if self.file is None:
+            return False
+        ending = self.file.suffix.lower() in disk.IMAGE_SUFFIXES  # a name of numbers and dots has none
+        return self.name != (self.file.stem if ending else self.file.name)
 
     @classmethod
-    def of(cls, name: str, report: Report, truth: tuple[TrueBox, ...] | None) -> FilmBoxes:
+    def of(cls, name: str, report: Report, truth: tuple[TrueBox, ...] | None, file: Path) -> FilmBoxes:
         """Of a report of an analysable film."""
         normal = report.detection.normal if report.detection is not None else None
         return cls(
@@ -42,6 +52,7 @@ class FilmBoxes:
             tuple(sorted({box.name for box in report.boxes})),
             normal.probability if normal is not None else None,
             truth,
+            file,
         )
 
 

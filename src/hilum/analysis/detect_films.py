@@ -16,7 +16,7 @@ from hilum.analysis.truth import read_truth
 from hilum.bundles import verify
 from hilum.datasets.box_rows import known_name
 from hilum.datasets.box_tables import COMPETITION_CLASSES
-from hilum.errors import BundleError
+from hilum.errors import BundleError, HilumError, one_line
 
 TABLE = "boxes.csv"
 
@@ -24,7 +24,8 @@ TABLE = "boxes.csv"
 @dataclass(frozen=True)
 class Outcome:
     """summary: of the reports. boxes: the table of all boxes. submission, classes: the files, where asked for.
-    unjudged: films that are not analysable, which stand in no table. untold: films that the truth knows nothing of."""
+    unjudged: films that are not analysable, which stand in no table. untold: films that the truth knows nothing of.
+    renamed: file and name in tables of films whose name there is not their file's."""
 
     summary: Summary
     boxes: Path
@@ -32,6 +33,7 @@ class Outcome:
     classes: Path | None
     unjudged: tuple[str, ...]
     untold: tuple[str, ...]
+    renamed: tuple[tuple[str, str], ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -63,11 +65,14 @@ def detect_films(
     truth: readers' boxes to draw beside the output, see `truth.read_truth`.
 
     Boxes below their threshold stand in the tables too, for scores of rank need them; reports show those above. A film goes
-    by the name of its report, which is that of its file. A film that fails, or is not analysable, stands in no table.
+    by the name of its report, which is that of its file, but for files that share a name (`Outcome.renamed`). A film that
+    fails, or is not analysable, stands in no table.
     Raises HilumError for bundles, tables and places that cannot be used, before any film is read.
     """
     folder = Path(out)
     _check(bundles, submission is not None)
+    if submission is not None and Path(submission).is_dir():
+        raise HilumError("the submission would be a folder", path=submission, mend="Give a file in it.")
     beside = Beside(
         read_truth(truth) if truth is not None else None,
         read_sizes(sizes) if sizes is not None else None,
@@ -94,6 +99,7 @@ def detect_films(
         _draw(known, folder / CLASSES) if known else None,
         tuple(entry["file"] for entry in summary.entries if not entry["analysable"]),
         tuple(film.name for film in summary.boxes if film.truth is None) if truth is not None else (),
+        tuple((one_line(str(film.file)), film.name) for film in summary.boxes if film.renamed),
     )
 
 

@@ -217,11 +217,11 @@ def _analyze_one(
     if report.detection is not None:
         size = known.sizes[job.stem] if known.sizes is not None else None
         truth = known.truth.of(job.stem, report.film, size) if known.truth is not None else None
-        boxes = FilmBoxes.of(job.stem, report, truth)
+        boxes = FilmBoxes.of(job.stem, report, truth, job.path)
         if truth is not None:
             names["beside"] = write_beside(report, truth, size, out, job.stem)
     positive = [f.name for f in report.findings if f.positive and f.name not in NOTHING_FOUND]
-    positive += [box.name for box in report.boxes if box.name not in ORGANS]
+    positive += [box.name for box in report.boxes if box.name.lower() not in ORGANS]
     entry = {
         "file": one_line(str(job.path)),
         "report": names.get("json"),

@@ -217,6 +217,7 @@ def _plain(done: Outcome) -> dict[str, Any]:
         ],
         "not_analysable": list(done.unjudged),
         "without_truth": list(done.untold),
+        "renamed": dict(done.renamed),
         "failures": summary.failures,
         "seconds": round(summary.seconds, 3),
     }
@@ -242,11 +243,13 @@ def _show(done: Outcome) -> None:
         console.print(f"not analysed, in no table: {escape(name)}", soft_wrap=True)
     for name in done.untold[:ROWS]:
         console.print(f"no truth: {escape(name)}", soft_wrap=True)
+    for file, film in done.renamed[:ROWS]:
+        console.print(f"in tables as {escape(film)}: {escape(file)}", soft_wrap=True)
     for failed in summary.failures[:ROWS]:
         mend = f" {failed['mend'].rstrip('.')}." if failed["mend"] else ""
         said = f"{escape(failed['file'])}: {escape(failed['fault'])}.{escape(mend)}"
         console.print(f"[red]failed[/] {said}", soft_wrap=True)
-    lists = (done.unjudged, done.untold, summary.failures)
+    lists = (done.unjudged, done.untold, done.renamed, summary.failures)
     hidden = sum(max(0, len(each) - ROWS) for each in lists)
     if hidden:
         console.print(f"… and {hidden} more of these; --json lists all")
