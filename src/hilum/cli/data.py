@@ -1,4 +1,4 @@
-"""`hilum data list | prepare | describe | duplicates | readers | split | store`"""
+"""`hilum data list | prepare | describe | duplicates | readers | label-reports | split | store`"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from hilum.cli.duplicates import duplicates
+from hilum.cli.label_reports import label_reports
 from hilum.cli.readers import readers
 from hilum.errors import one_line
 
@@ -105,6 +106,7 @@ def describe(
 
 app.command()(duplicates)
 app.command()(readers)
+app.command("label-reports")(label_reports)
 
 
 @app.command()
