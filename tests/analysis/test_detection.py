@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import jsonschema
 import numpy as np
 import pytest
@@ -14,13 +16,16 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from hilum.analysis.analyzer import Analyzer
+from hilum.analysis.box_files import FilmBoxes
 from hilum.analysis.detection import Detection, detect_together, with_views
+from hilum.analysis.folder import Job, _analyze_one
 from hilum.analysis.normality import Filter, Normal, check_filter, normal, share
 from hilum.analysis.render import report_html, report_schema
 from hilum.boxes import METHODS, fuse, group_numbers
 from hilum.bundles import Bundle
 from hilum.bundles.detecting import detect_film
 from hilum.bundles.info import Cut, Label
+from hilum.bundles.runtimes import ExportedRuntime
 from hilum.errors import BoxError, BundleError, HilumError
 from hilum.images.radiograph import Radiograph
 from hilum.models.contract import Detector
@@ -145,6 +150,25 @@ def test_soft_nms_calls_no_box_that_it_has_decayed_below_the_threshold():
     ]  # three quarters of 0.6, still above by its own scale
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "weights"),
+    [((0.45, 0.5), (0.9, 0.5), (3.0, 1.0)), ((0.35, 0.3), (0.5, 0.6), None), ((0.2, 0.5), (0.5, 0.6), None)],
+)
+@pytest.mark.parametrize("method", ["wbf", "nmw"])
+def test_a_box_that_one_bundle_calls_is_called_whatever_the_others_weigh_and_ask(
+    first, second, weights, method
+):
+    film = Radiograph(phantom(0, 96, 96).pixels, format="array")
+    pair = [
+        told(name, ("Mass",), (0, score, 24, 24, 48, 48), cut=cut)
+        for name, (score, cut) in (("a", first), ("b", second))
+    ]
+    found = detect_together(pair, film, Detection(method, weights=weights))
+    assert len(found.boxes) == 1
+    assert len(found.called) == (first[0] >= first[1] or second[0] >= second[1])
+    assert len(found.called) == len(found.own)
+
+
 def test_a_share_of_the_scores_and_none():
     a = told("a", ("Mass",), (0, 0.9, 10, 10, 40, 40), (0, 0.6, 60, 60, 90, 90))
     half = detect_together([a], FILM, share=0.7)
@@ -169,6 +193,10 @@ def test_what_does_not_fit_is_refused():
         Analyzer([a, dark_lungs_bundle()], detection=Detection(weights=(1.0, 1.0, 1.0)))
     with pytest.raises(BundleError, match="class 'Left lung'"):
         with_views(told("c", ("Left lung",)), published_views(flip=True))
+    exported = told("e", ("Mass",))
+    exported.started = ExportedRuntime("onnx", lambda images: {}, None, "e")
+    with pytest.raises(BundleError, match="form onnx takes films of one size"):
+        with_views(exported, published_views())
     with pytest.raises(HilumError, match="no bundle"):
         Filter(())
     with pytest.raises(HilumError, match="threshold of 2"):
@@ -295,6 +323,39 @@ def test_detectors_of_several_folds_share_a_name_and_are_numbered():
     assert [b.info.name for b in folds] == ["fold", "fold"]
     with pytest.raises(BundleError, match="same name"):
         Analyzer([folds[0], folds[0], dark_lungs_bundle()])
+
+
+def test_suppression_leaves_boxes_of_one_detector_and_a_page_counts_none():
+    a = told("a", ("Mass",), (0, 0.8, 24, 24, 48, 48))
+    b = told("b", ("Mass",), (0, 0.6, 24, 24, 48, 48))
+    report = Analyzer([a, b, dark_lungs_bundle()], detection=Detection("nms")).analyze(FILM)
+    assert [round(x.score, 3) for x in report.boxes] == [0.8]
+    assert "Seen by" not in report_html(report)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "renamed"),
+    [
+        ("film", "one/film.png", False),
+        ("film-2", "two/film.png", True),
+        ("1.2.840.7", "1.2.840.7.dcm", False),
+        ("1.2.840", "1.2.840.7", True),
+        ("film_3_", "film (3).PNG", True),
+    ],
+)
+def test_a_film_whose_name_in_tables_is_not_its_files_says_so(name: str, file: str, renamed: bool):
+    assert FilmBoxes(name, (1, 1), (), (), file=Path(file)).renamed is renamed
+
+
+@pytest.mark.parametrize("name", ["Right Lung", "Right lung"])
+def test_a_box_around_a_lung_is_no_finding_of_the_index(name: str, tmp_path: Path):
+    cv2.imwrite(str(tmp_path / "film.png"), np.rint(FILM.pixels * 255).astype(np.uint8))
+    rows = (0, 0.8, 24, 24, 48, 48), (1, 0.7, 30, 30, 50, 50)
+    analyzer = Analyzer([told("a", (name, "Mass"), *rows), dark_lungs_bundle()])
+    entry, boxes = _analyze_one(analyzer, tmp_path, ("json",), None, Job(tmp_path / "film.png", "out"))
+    assert boxes is not None
+    assert boxes.called == ("Mass", name)
+    assert entry["positive"] == ["Mass"]
 
 
 def valid(data: dict) -> None:

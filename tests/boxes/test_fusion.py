@@ -174,6 +174,22 @@ def test_no_score_exceeds_the_highest_that_went_in(method, seed, iou, share):
     assert np.all(np.diff(fused.scores) <= 0)
 
 
+@pytest.mark.parametrize("method", boxes.METHODS)
+@settings(max_examples=10, deadline=None)
+@given(seed=seeds)
+def test_every_row_says_which_box_it_went_into(method, seed):
+    corners, scores, model, film, kind = made(seed, films=3)
+    group = boxes.group_numbers(film, kind)
+    fused = boxes.fuse(
+        corners, scores, model, group, method=method, skip_box_threshold=0.2, iou_threshold=0.4
+    )
+    np.testing.assert_array_equal(fused.into[fused.row], np.arange(len(fused)))
+    went = np.flatnonzero(fused.into >= 0)
+    assert set(went) <= set(np.flatnonzero(scores >= 0.2))
+    np.testing.assert_array_equal(np.bincount(fused.into[went], minlength=len(fused)), fused.boxes_in)
+    np.testing.assert_array_equal(group[went], group[fused.row[fused.into[went]]])
+
+
 def test_the_peers_default_can_exceed_one():
     """Why it is not ours: two boxes of the heavier model."""
     corners, model = [[0, 0, 10, 10], [0, 0, 10, 10]], [0, 0]

@@ -75,8 +75,8 @@ def detect_together(
     """Boxes of one or more detectors on a film, in its pixels.
 
     Classes are matched by name. A class that several bundles know is fused over those alone, as boxes of `fusion of A, B`;
-    a class that one of them knows keeps that bundle's boxes. A box is called where the best box that went into it reaches
-    its own bundle's threshold of the class (by the score that soft-NMS leaves it); none is where there is no threshold.
+    a class that one of them knows keeps that bundle's boxes. A box is called where a box that went into it reaches its
+    own bundle's threshold of the class (by the score that soft-NMS leaves it); none is where there is no threshold.
     `share`: what all scores are multiplied by in the end, before that is decided (`normality.share`); at 0 none is left.
     `windows`: what each bundle sees of the film, by its name, where that is known. Views are the bundles' own: `with_views`.
     """
@@ -98,7 +98,8 @@ def detect_together(
 
 
 def with_views(bundle: Bundle, views: Sequence[View]) -> Bundle:
-    """The detector as one that sees every film in these views. Where one is mirrored BundleError for classes with a side."""
+    """The detector as one that sees every film in these views. BundleError for classes with a side
+    where one is mirrored, and for a bundle that runs in another form than torch."""
     if tuple(views) == PLAIN:
         return bundle
     sided = [name for name in bundle.labels if any(side in name.lower().split() for side in _SIDED)]
@@ -109,6 +110,12 @@ def with_views(bundle: Bundle, views: Sequence[View]) -> Bundle:
         )
     if not isinstance(bundle.model, Detector):
         raise BundleError("it gives no boxes", path=bundle.info.name, mend="Give a bundle that detects.")
+    if bundle.runtime.name != "torch":
+        raise BundleError(
+            f"its form {bundle.runtime.name} takes films of one size, and no other views",
+            path=bundle.info.name,
+            mend="Run it in torch, or leave the views out.",
+        )
     return Bundle(bundle.info, Viewed(bundle.model, views), bundle.patients, bundle.recipe, bundle.exported)
 
 
@@ -192,11 +199,14 @@ class _Rows:
             conf_type=how.conf_type,
         )
         best = rows[made.row]
-        left = np.ones(len(best))  # what soft-NMS leaves of a score
+        left = np.ones(len(rows))  # what soft-NMS leaves of a score
         if not averaged:
             weight = 1.0 if given is None else (given / given.sum())[number[made.row]]
-            left = made.scores / (self.scores[best] * weight)
-        called = share * left * self.scores[best] >= self.cut[best]
+            left[made.row] = made.scores / (self.scores[best] * weight)
+        # The box that counts most need not be one that its own bundle calls: weights and thresholds differ.
+        reaches = (share * left * self.scores[rows] >= self.cut[rows]) & (made.into >= 0)
+        called = np.zeros(len(best), np.bool_)
+        called[made.into[reaches]] = True
         under = fusion_name([self.bundles[i] for i in members])
         return [
             (_result(self.name[row], share * score, box, under, int(seen)), bool(call))

@@ -99,8 +99,9 @@ def fuse(
 
 def _chosen(boxes: Floats, row: Ints, scores: Floats) -> Fused:
     """Boxes that stay as they were."""
-    one = np.ones(len(row), np.int64)
-    return Fused(as_boxes(boxes)[row], scores, row, one, one)
+    one, into = np.ones(len(row), np.int64), np.full(len(boxes), -1)
+    into[row] = np.arange(len(row))
+    return Fused(as_boxes(boxes)[row], scores, row, one, one, into)
 
 
 def _codes(names: ArrayLike) -> tuple[Ints, int]:

@@ -21,7 +21,8 @@ class Fused:
     """Boxes made of boxes, the highest score first.
 
     boxes: (k, 4). scores: (k,). row: (k,) the row of the best box that went into each: its film and class are theirs.
-    boxes_in, models_in: (k,) how many boxes went into each, and of how many models.
+    boxes_in, models_in: (k,) how many boxes went into each, and of how many models. into: (n,) for each row that was given
+    the number of the box that it went into, -1 for none.
     """
 
     boxes: Floats
@@ -29,6 +30,7 @@ class Fused:
     row: Ints
     boxes_in: Ints
     models_in: Ints
+    into: Ints
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -93,7 +95,7 @@ def wbf(
         case "avg":
             cut = count if allows_overflow else np.minimum(count, len(weight))
             score = total / count * cut / weight.sum()
-    return made.fused(rows, rows.scores, score, used)
+    return made.fused(rows, rows.scores, score, used, len(values))
 
 
 def nmw(
@@ -118,7 +120,7 @@ def nmw(
     rows = ranked(corners[used], values[used] * share[model[used]], of_rows(groups, used, len(values)))
     made = _Clusters.of(rows, model[used][rows.order], cluster_by_first(rows, iou_threshold))
     pull = rows.scores * paired_iou(rows.boxes, rows.boxes[made.first[made.number]])
-    return made.fused(rows, pull, rows.scores[made.first], used)
+    return made.fused(rows, pull, rows.scores[made.first], used, len(values))
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class _Clusters:
         total: Floats = np.bincount(self.number, values, minlength=len(self.first)).astype(np.float64)
         return total
 
-    def fused(self, rows: Ranked, pull: Floats, score: Floats, used: Ints) -> Fused:
+    def fused(self, rows: Ranked, pull: Floats, score: Floats, used: Ints, given: int) -> Fused:
         """The mean of each cluster's boxes weighted by `pull`; the first box where nothing pulls, or it is alone."""
         count = np.bincount(self.number, minlength=len(self.first))
         weight = self.sum(pull)
@@ -155,7 +157,10 @@ class _Clusters:
         by_row = np.argsort(row)
         best = by_row[np.argsort(-score[by_row], kind="stable")]
         models = np.bincount(self.pair_cluster, minlength=len(count))
-        return Fused(boxes[best], score[best], row[best], count[best], models[best])
+        place, into = np.empty(len(best), np.int64), np.full(given, -1)
+        place[best] = np.arange(len(best))
+        into[used[rows.order]] = place[self.number]
+        return Fused(boxes[best], score[best], row[best], count[best], models[best], into)
 
 
 def model_weights(models: ArrayLike, weights: ArrayLike | None, n: int) -> tuple[Ints, Floats]:
