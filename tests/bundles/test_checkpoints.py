@@ -14,10 +14,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch import nn
 
 from hilum.bundles.checkpoints import read_tensors
 from hilum.errors import BundleError
+from hilum.models.yolov5 import YOLOv5
 from tests.models.test_pretrained import Evil
 
 FORMATS = pytest.mark.parametrize("zipped", [True, False])
@@ -53,6 +55,18 @@ def test_tensors_come_out_as_they_were(tmp_path, zipped, wrap):
     for name, tensor in model.state_dict().items():
         assert torch.equal(found[name], tensor)
         assert found[name].dtype == tensor.dtype
+
+
+def test_a_published_detectors_file_gives_weights_to_start_from(tmp_path):
+    torch.manual_seed(0)
+    model = YOLOv5(3, "n", channels=3).half()  # as published: a whole module at 16 bit, with more beside it
+    path = written({"epoch": -1, "model": model, "ema": None, "optimizer": None}, tmp_path / "yolov5n.pt")
+    save_file(read_tensors(path), tmp_path / "yolov5n.safetensors")
+    started = YOLOv5(3, "n", channels=3, pretrained=tmp_path / "yolov5n.safetensors")
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(
+            started.state_dict()[name], tensor.float() if tensor.is_floating_point() else tensor
+        )
 
 
 @FORMATS
