@@ -22,7 +22,7 @@ Status = Literal["affirmed", "negated", "uncertain", "ignored"]
 PLACE = Path(__file__).with_name("report_phrases.yaml")
 _GAP = 4
 _WITH_STROKE = ("r/o", "h/o", "s/p")
-_BLANK = "[ \\-]"
+_BLANK = "[ \\-/]"
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class _Expander:
         return re.compile(rf"(?<!\w){self._alternatives(map(self, given))}(?!\w)")
 
     def __call__(self, phrase: str) -> str:
-        """A blank of the phrase is a blank or a hyphen; it belongs to the word behind it, before the first word that must
+        """A blank of the phrase is a blank, a hyphen or a stroke; it belongs to the word behind it, before the first word that must
         be there to the word in front of it.
         """
         text, begun = "", False

@@ -23,11 +23,12 @@ _OF_EXISTENCE = re.compile(
     r"|demonstrated|detected|observed|found|apparent|visible|suggested|suspected|excluded|recognized)\b"
 )
 _SIZE = re.compile(
-    r"^ ?(?:there (?:is|are)|stable|unchanged|small|tiny|trace|mild|minimal|moderate|large|severe|marked|increased"
+    r"^ ?(?:there (?:is|are)|stable|unchanged|small|tiny|trace|mild|minimal|moderate|severe|marked|increased"
     r"|persistent|chronic|new|bibasilar|patchy)\b"
 )
-_OR_LATER = re.compile(r"\bn?or\b")
-_OR = re.compile(r"(?: [\w\-]+){0,3},? or(?: [\w\-]+){0,3} ")
+_OR_LATER = re.compile(r"\bn?or\b|/")
+_BESIDE = r"(?: (?!(?:no|not|without|with|and|but)\b)[\w\-]+){0,3}"
+_OR = re.compile(rf"{_BESIDE},? or{_BESIDE} ")
 
 
 @dataclass(frozen=True)
@@ -136,10 +137,14 @@ def _borders(sentence: str, cues: Sequence[Cue]) -> list[int]:
     for joint in joints:
         if joint.group().endswith(("or", "nor")):
             continue
-        left = sentence[max(found, default=0) : joint.start()]
+        left_at = max(found, default=0)
+        left = sentence[left_at : joint.start()]
         right = sentence[joint.end() : min(e for e in edges if e >= joint.end())]
-        asserts = _VERB.search(right) and (_VERB.search(left) or not _OF_EXISTENCE.search(right))
-        if asserts or (_SIZE.match(right) and not _OR_LATER.search(sentence, joint.end())):
+        denied = any(
+            c.status == "negated" and c.side == "before" and left_at <= c.start < joint.start() for c in cues
+        )
+        own = _VERB.search(right) and (_VERB.search(left) or (denied and not _OF_EXISTENCE.search(right)))
+        if own or (denied and _SIZE.match(right) and not _OR_LATER.search(sentence, joint.end())):
             found.append(joint.end())
     return sorted((*stops, *found))
 

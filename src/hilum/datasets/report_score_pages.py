@@ -31,8 +31,8 @@ def markdown(found: dict[str, Any]) -> str:
         "# Labels from text, held to the reports' MeSH tags",
         "",
         "Made by `hilum data label-reports REPORTS --out labels.csv --score FOLDER`. Research use only. Rules may be"
-        " changed by what is seen in the development half; the held-out half is only counted. Intervals are of 95 %: Wilson's, and for"
-        f" F1 {found['replicates']:,} draws of reports (seed {found['seed']}).",
+        " changed by what is seen in the development half; the held-out half is only counted. Intervals are of 95 %:"
+        f" Wilson's, and for F1 {found['replicates']:,} draws of reports (seed {found['seed']}).",
     ]
     for name in reversed(HALVES):
         part = found["halves"][name]

@@ -47,11 +47,11 @@ _SHORT = (
     (re.compile(r"\bvs\."), "vs"),
 )
 _ENGLISH = frozenset((
-    "the", "is", "are", "of", "and", "there", "with", "without", "has", "have", "been", "seen", "was", "were", "this", "that",
-    "for", "not", "which", "both", "right", "left", "lung", "lungs", "heart", "size", "clear", "chest", "lower", "upper",
+    "the", "is", "are", "of", "and", "there", "with", "without", "has", "have", "been", "seen", "was", "were", "this",
+    "that", "for", "not", "which", "both", "right", "left", "lung", "lungs", "heart", "size", "clear", "chest", "lower", "upper",
     "lobe", "within", "limits", "effusion", "effusions", "enlarged", "evidence", "acute", "findings", "disease", "stable",
     "unchanged", "mild", "mildly", "small", "large", "opacity", "opacities", "cardiac", "silhouette", "normal", "view",
-    "views", "negative",
+    "views", "negative", "or", "calcified", "slight", "nodes",
 ))  # fmt: skip
 _FEWEST_WORDS, _SMALLEST_SHARE = 8, 0.12
 
