@@ -20,7 +20,7 @@ from hilum.analysis.box_files import FilmBoxes
 from hilum.analysis.detection import Detection, detect_together, with_views
 from hilum.analysis.folder import Job, _analyze_one
 from hilum.analysis.normality import Filter, Normal, check_filter, normal, share
-from hilum.analysis.render import report_html, report_schema
+from hilum.analysis.render import report_html, report_schema, words
 from hilum.boxes import METHODS, fuse, group_numbers
 from hilum.bundles import Bundle
 from hilum.bundles.detecting import detect_film
@@ -331,6 +331,9 @@ def test_suppression_leaves_boxes_of_one_detector_and_a_page_counts_none():
     report = Analyzer([a, b, dark_lungs_bundle()], detection=Detection("nms")).analyze(FILM)
     assert [round(x.score, 3) for x in report.boxes] == [0.8]
     assert "Seen by" not in report_html(report)
+    assert "fused by nms where they overlap by more than 0.55." in report_html(report)
+    assert report.detection is not None
+    assert words.boxes(replace(report.detection, method="soft-nms")) == ["Boxes of a, b, fused by soft-nms."]
 
 
 @pytest.mark.parametrize(

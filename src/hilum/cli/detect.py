@@ -243,8 +243,8 @@ def _show(done: Outcome) -> None:
         console.print(f"not analysed, in no table: {escape(name)}", soft_wrap=True)
     for name in done.untold[:ROWS]:
         console.print(f"no truth: {escape(name)}", soft_wrap=True)
-    for file, film in done.renamed[:ROWS]:
-        console.print(f"in tables as {escape(film)}: {escape(file)}", soft_wrap=True)
+    for file, given in done.renamed[:ROWS]:
+        console.print(f"in tables as {escape(given)}: {escape(file)}", soft_wrap=True)
     for failed in summary.failures[:ROWS]:
         mend = f" {failed['mend'].rstrip('.')}." if failed["mend"] else ""
         said = f"{escape(failed['file'])}: {escape(failed['fault'])}.{escape(mend)}"

@@ -80,10 +80,11 @@ def boxes(found: DetectionResult) -> list[str]:
     if found.method is not None:
         mirrored = " and mirrored" if any(flipped for _, flipped in found.views) else ""
         views = f", each on {len(found.views)} scales{mirrored}" if len(found.views) > 1 else ""
-        told.append(
-            f"Boxes of {', '.join(found.bundles)}{views}, fused by {found.method}"
-            f" where they overlap by more than {found.iou_threshold:g}."
+        # The Gaussian kind lowers scores by every overlap.
+        where = (
+            "" if found.method == "soft-nms" else f" where they overlap by more than {found.iou_threshold:g}"
         )
+        told.append(f"Boxes of {', '.join(found.bundles)}{views}, fused by {found.method}{where}.")
     if found.normal is not None:
         normal = found.normal
         by = ", ".join(normal.by)
