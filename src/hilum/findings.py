@@ -188,6 +188,11 @@ def _index() -> dict[tuple[str, str], Finding]:
 _INDEX = _index()
 
 
+def has_side(name: str) -> bool:
+    """Does the label say left or right, so that a mirrored film would turn it into another?"""
+    return bool({"left", "right"} & set(name.lower().split()))
+
+
 def find(name: str, source: str | None = None) -> Finding:
     """The finding that `name` means, as spelt by `source` where given, else anywhere.
 

@@ -126,7 +126,7 @@ def test_soft_nms_keeps_the_peers_boxes(method, number, seed, iou, sigma, least)
         corners, scores, model, kind, method=method, iou_threshold=iou, sigma=sigma, score_threshold=least
     )
     assert np.all(ours.scores <= scores[ours.row] + 1e-12)
-    as_given = boxes.Fused(ours.boxes, scores[ours.row], ours.row, ours.boxes_in, ours.models_in)
+    as_given = boxes.Fused(ours.boxes, scores[ours.row], ours.row, ours.boxes_in, ours.models_in, ours.into)
     assert_same(as_given, kind, found)
 
 

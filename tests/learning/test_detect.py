@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,7 @@ from hilum.learning.material import gather, manifest_of
 from hilum.learning.recipe import Recipe
 from hilum.learning.run import train
 from hilum.learning.targets import boxes_of
-from hilum.learning.tasks.detect import rows
+from hilum.learning.tasks.detect import packed, rows, unpacked
 from tests.bundles_for_tests import dark_lungs_bundle
 from tests.learning.conftest import SIDES
 
@@ -260,3 +261,39 @@ def test_readers_become_one_truth_by_the_recipes_rule(recipe: Make, boxed: Path,
     pairs = fused.boxes.join(manifest.boxes, on=keys, suffix="_a")
     assert pairs.height == fused.boxes.height == manifest.boxes.height
     np.testing.assert_allclose(pairs["x1"] - pairs["x1_a"], 1, atol=1e-6)
+
+
+def test_an_epoch_is_kept_as_what_was_selected_of_it():
+    chance = np.random.default_rng(0)
+    corners = chance.uniform(0, 50, (3, 40, 2))
+    boxes = np.concatenate([corners, corners + chance.uniform(1, 20, (3, 40, 2))], -1).astype(np.float32)
+    found = select(
+        boxes, np.where(chance.random((3, 40, 2)) > 0.5, chance.random((3, 40, 2)), 0).astype(np.float32)
+    )
+    kept = unpacked(packed(found, 3))
+    for name in ("boxes", "scores", "film", "kind"):
+        np.testing.assert_array_equal(getattr(kept, name), getattr(found, name))
+    none = select(boxes[:, :0], np.zeros((3, 0, 2)))
+    assert len(unpacked(packed(none, 3)).scores) == 0
+
+
+def test_a_flip_that_would_change_sides_is_refused(recipe: Make, boxed: Path):
+    with pytest.raises(ValueError, match="other side"):
+        wish(recipe, boxed, augmentation={"flip": 0.5})
+
+
+def test_boxes_are_held_to_a_manifest_whose_films_were_larger(recipe: Make, boxed: Path, tmp_path: Path):
+    phases = [{"name": "only", "epochs": 1, "batch": 8, "rate": 5e-3}]
+    bundle = load(train(wish(recipe, boxed, phases=phases), tmp_path / "run"))
+    films = Manifest.load(boxed).filter(split="test")
+    numbers = [pl.col(c) * 2 for c in ("x1", "y1", "x2", "y2")]
+    sizes = [pl.lit(280).alias("width"), pl.lit(320).alias("height")]
+    larger = Manifest(films.table.with_columns(sizes), films.boxes.with_columns(numbers), root=films.root)
+    for manifest, place in ((films, "as-they-are"), (larger, "larger")):
+        evaluate(bundle, manifest, tmp_path / place)
+    one, two = (pl.read_csv(tmp_path / place / "boxes.csv") for place in ("as-they-are", "larger"))
+    np.testing.assert_allclose(2 * one["x2"].to_numpy(), two["x2"].to_numpy(), rtol=1e-6)
+    facts = [
+        json.loads((tmp_path / p / "metrics.json").read_text())["facts"] for p in ("as-they-are", "larger")
+    ]
+    assert facts[0] == facts[1]

@@ -10,11 +10,13 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from hilum.boxes import select
 from hilum.bundles.export import onnx_graph
 from hilum.errors import BundleError, MissingExtraError, RecipeError
 from hilum.models import build, names
 from hilum.models.backbones import Pyramid
 from hilum.models.describe import about, describe
+from hilum.models.viewed import PLAIN, View, Viewed
 
 pytest.importorskip("transformers")
 SMALL = {"backbone": "resnet10t", "hidden": 32, "layers": 2, "queries": 20, "size": (64, 96)}
@@ -145,3 +147,17 @@ def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
         small()
     assert "rt_detr" in names()
     assert about("rt_detr")
+
+
+def test_its_boxes_are_no_second_finds_of_one_another():
+    model = build("rt_detr", outputs=1, backbone="mobilenetv3_small_050", hidden=32, heads=4, size=(64, 64))
+    assert model.overlap == 1.0
+    assert Viewed(model, PLAIN).overlap == 1.0
+    assert Viewed(model, (View(), View(0.5))).overlap < 1
+
+
+def test_boxes_of_which_none_is_suppressed_are_all_kept_the_best_first():
+    box = [[[0.0, 0.0, 10.0, 10.0]] * 3]
+    found = select(box, [[[0.2], [0.9], [0.5]]], iou_threshold=1.0)
+    assert found.scores.tolist() == [0.9, 0.5, 0.2]
+    assert select(box, [[[0.2], [0.9], [0.5]]]).scores.tolist() == [0.9]

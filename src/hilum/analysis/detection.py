@@ -17,6 +17,7 @@ from hilum.boxes.fusion import ConfType
 from hilum.bundles import Bundle
 from hilum.bundles.detecting import detect_film
 from hilum.errors import BoxError, BundleError
+from hilum.findings import has_side
 from hilum.images.crop import Window
 from hilum.images.radiograph import Radiograph
 from hilum.models.contract import Detector
@@ -24,7 +25,6 @@ from hilum.models.viewed import PLAIN, View, Viewed
 
 CONF_TYPES: tuple[ConfType, ...] = ("box_and_model_avg", "absent_model_aware_avg", "max")
 """Rules for a `wbf` box's score that never exceed the highest score that went in: a report's scores end at 1."""
-_SIDED = ("left", "right")
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def with_views(bundle: Bundle, views: Sequence[View]) -> Bundle:
     where one is mirrored, and for a bundle that runs in another form than torch."""
     if tuple(views) == PLAIN:
         return bundle
-    sided = [name for name in bundle.labels if any(side in name.lower().split() for side in _SIDED)]
+    sided = [name for name in bundle.labels if has_side(name)]
     if sided and any(view.flipped for view in views):
         mend = "Leave the mirrored view out."
         raise BundleError(

@@ -33,8 +33,9 @@ def select(
 ) -> Selected:
     """Candidates of n films: boxes (n, k, 4) and a score a class (n, k, classes), to those above `least` after NMS by class.
 
-    A candidate stands once for each class that it scores above `least` in. At most `most` boxes a film are kept. Boxes of no
-    width or height, or with values that are not finite, are left out: a network that is not trained yet gives such.
+    A candidate stands once for each class that it scores above `least` in. `iou_threshold`: 1 takes no two boxes for one. At
+    most `most` boxes a film are kept. Boxes of no width or height, or with values that are not finite, are left out: a
+    network that is not trained yet gives such.
     """
     corners, values = np.asarray(boxes, np.float64), np.asarray(scores, np.float64)
     usable = np.isfinite(corners).all(-1, keepdims=True) & (corners[..., 2:] > corners[..., :2]).all(
@@ -42,9 +43,10 @@ def select(
     )
     film, row, kind = np.nonzero((values > least) & usable)
     chosen, score = corners[film, row], values[film, row, kind]
-    kept = (
-        nms(chosen, score, iou_threshold, group_numbers(film, kind)) if len(film) else np.zeros(0, np.int64)
-    )
+    if len(film) and iou_threshold < 1:
+        kept = nms(chosen, score, iou_threshold, group_numbers(film, kind))
+    else:
+        kept = np.argsort(-score, kind="stable")
     kept = kept[np.argsort(film[kept], kind="stable")]  # the best first within a film
     place = np.arange(len(kept)) - np.searchsorted(film[kept], film[kept])
     kept = kept[place < most]

@@ -23,7 +23,7 @@ def detect(bundle: Bundle, prepared: torch.Tensor, first: int = 0) -> Selected:
         raise BundleError("it gives no boxes", path=bundle.info.name, mend="Give a bundle that detects.")
     with torch.inference_mode():
         boxes, scores = bundle.runtime.boxes(prepared.contiguous(memory_format=torch.channels_last))
-    found = select(boxes.float().numpy(), scores.float().numpy())
+    found = select(boxes.float().numpy(), scores.float().numpy(), iou_threshold=bundle.model.overlap)
     return Selected(found.boxes, found.scores, found.film + first, found.kind)
 
 

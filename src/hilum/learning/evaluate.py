@@ -257,6 +257,10 @@ def _boxes(bundle: Bundle, films: Manifest) -> tuple[Manifest, Detections, list[
     """What is found on every film that can be read beside the films' own boxes (those outside a focus too), the faults of
     the others, and which films were seen whole for want of lungs.
     """
+    told = {
+        name: (width, height)
+        for name, width, height in films.table.select("image_id", "width", "height").rows()
+    }
     whole: list[str] = []
     parts: list[Selected] = []
     failures: list[str] = []
@@ -265,7 +269,7 @@ def _boxes(bundle: Bundle, films: Manifest) -> tuple[Manifest, Detections, list[
         try:
             film = read(path)
             window = window_of(bundle, film)
-            parts.append(detect_film(bundle, film, len(parts), window))
+            parts.append(_as_told(detect_film(bundle, film, len(parts), window), film, *told[image_id]))
             whole += [image_id] if window is not None and not window.found else []
             good.append(True)
         except HilumError as error:
@@ -283,6 +287,14 @@ def _boxes(bundle: Bundle, films: Manifest) -> tuple[Manifest, Detections, list[
     corners = true.select("x1", "y1", "x2", "y2").to_numpy().astype(np.float64)
     number, kind = (true[name].to_numpy().astype(np.int64) for name in ("film", "kind"))
     return films, beside(parts, corners, number, kind, len(films), len(bundle.labels)), failures, whole
+
+
+def _as_told(found: Selected, film: Radiograph, width: int | None, height: int | None) -> Selected:
+    """Boxes in pixels of a film of the size that its manifest tells, which its boxes are in, where the file has another."""
+    if width is None or height is None or (width, height) == (film.width, film.height):
+        return found
+    scale = np.array([width / film.width, height / film.height] * 2)
+    return Selected(found.boxes * scale, found.scores, found.film, found.kind)
 
 
 def _record(loaded: Bundle, given: str | Path | Bundle, title: str, result: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from hilum.bundles.info import Applies
 from hilum.datasets.augment import Augmentation
 from hilum.errors import EvaluationError
 from hilum.evaluation.thresholds import choose_thresholds
+from hilum.findings import has_side
 from hilum.images.preparation import Preparation
 from hilum.learning.losses import DETECTION, WEIGHTS, AnyLoss, BinaryCrossEntropy
 from hilum.learning.recipe_data import Data, Section
@@ -139,6 +140,9 @@ class Recipe(Section):
             )
         if self.augmentation.mosaic and self.task != "detect":
             raise ValueError("augmentation.mosaic goes with task 'detect' only")
+        sided = [label for label in self.data.labels if has_side(label)]
+        if self.augmentation.flip and sided:
+            raise ValueError(f"augmentation.flip would turn {sided[0]!r} into the other side: set it to 0")
         if self.task == "segment" and self.data.labels:
             raise ValueError("a segmentation learns the manifest's masks: `data.labels` must be empty")
         if self.task != "segment" and not self.data.labels:

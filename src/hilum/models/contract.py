@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from hilum.boxes.select import OVERLAP
+
 
 class Model(nn.Module, ABC):
     """Images in, logits out.
@@ -136,11 +138,18 @@ class Detector(Model):
 
     Attributes
     ----------
-    strides: input sides must be divisible by each. loss: the kind of a recipe's loss that it learns by.
+    strides: input sides must be divisible by each. loss: the kind of a recipe's loss that it learns by. distinct: each
+        thing is found once, and boxes that overlap are no second finds of it.
     """
 
     strides: tuple[int, ...]
     loss: str
+    distinct: bool = False
+
+    @property
+    def overlap(self) -> float:
+        """The IoU above which `hilum.boxes.select` takes two of its boxes of a class for one."""
+        return 1.0 if self.distinct else OVERLAP
 
     @abstractmethod
     def forward(self, images: Tensor) -> list[Tensor]:

@@ -41,6 +41,7 @@ class RTDETR(Detector):
 
     strides = STRIDES
     loss = "set"
+    distinct = True
     code = "Apache-2.0 (Hilum; layers of transformers)"
 
     def __init__(

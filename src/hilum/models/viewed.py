@@ -46,6 +46,7 @@ class Viewed(Detector):
         self.model, self.views = model, tuple(views)
         self.strides, self.channels, self.input_size = model.strides, model.channels, model.input_size
         self.mean, self.std, self.backbones = model.mean, model.std, model.backbones
+        self.distinct = model.distinct and len(self.views) == 1
         self.eval()
 
     def forward(self, images: Tensor) -> list[Tensor]:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hilum.boxes import select
+from hilum.boxes import Selected, select
+from hilum.boxes.select import MOST
 from hilum.datasets.mosaic import mosaic
 from hilum.evaluation.detection import Detections
 from hilum.evaluation.detection_ap import voc_map
@@ -62,21 +63,43 @@ class Detect(Task):
         return loss
 
     def note(self, outputs: Any, targets: Tensor) -> None:
-        boxes, scores = _detector(self.best_model).boxes(outputs.maps)
-        self._seen.append((torch.cat((boxes, scores), -1).cpu(), targets.cpu()))
+        model = _detector(self.best_model)
+        boxes, scores = (each.cpu().numpy() for each in model.boxes(outputs.maps))
+        found = select(boxes, scores, iou_threshold=model.overlap)
+        self._classes = scores.shape[-1]
+        self._seen.append((packed(found, len(boxes)), targets.cpu()))
 
     def score(self, logits: Tensor, targets: Tensor) -> float:
-        found = select(logits[..., :4].numpy(), logits[..., 4:].numpy())
+        found = unpacked(logits)
         film, row = torch.nonzero(~targets[..., 0].isnan(), as_tuple=True)
         true = targets[film, row].double().numpy()
         value = voc_map(
             Detections(
                 found.boxes, found.scores, found.film, found.kind,
                 true[:, 1:], film.numpy(), true[:, 0].astype(np.int64),
-                films=len(targets), classes=logits.shape[-1] - 4,
+                films=len(targets), classes=self._classes,
             )
         )  # fmt: skip
         return 0.0 if math.isnan(value) else value
+
+
+def packed(found: Selected, films: int) -> Tensor:
+    """What was found on some films as (films, MOST, 6): x1, y1, x2, y2, score, class; NaN where there is no further box.
+
+    An epoch is kept so, for thousands of raw candidates a film would fill the memory.
+    """
+    out = torch.full((films, MOST, 6), math.nan)
+    place = np.arange(len(found.film)) - np.searchsorted(found.film, found.film)
+    columns = np.column_stack((found.boxes, found.scores, found.kind))
+    out[torch.from_numpy(found.film), torch.from_numpy(place)] = torch.from_numpy(columns).float()
+    return out
+
+
+def unpacked(boxes: Tensor) -> Selected:
+    """`packed` the other way, for the films of all batches."""
+    film, place = torch.nonzero(~boxes[..., 4].isnan(), as_tuple=True)
+    values = boxes[film, place].double().numpy()
+    return Selected(values[:, :4], values[:, 4], film.numpy(), values[:, 5].astype(np.int64))
 
 
 def _detector(model: nn.Module) -> Detector:
