@@ -134,8 +134,8 @@ class _Expander:
         return re.compile(rf"(?<!\w){self._alternatives(map(self, given))}(?!\w)")
 
     def __call__(self, phrase: str) -> str:
-        """A blank of the phrase is a blank, a hyphen or a stroke; it belongs to the word behind it, before the first word that must
-        be there to the word in front of it.
+        """A blank of the phrase is a blank, a hyphen or a stroke. It belongs to the word behind it; before the first word
+        that must be there, to the word in front of it.
         """
         text, begun = "", False
         for token in phrase.split():

@@ -112,8 +112,8 @@ def _status(
 
 
 def _not_covered(cues: Sequence[Cue], mentions: Sequence[Mention]) -> list[Cue]:
-    """Without the cues that are words of a phrase which says already what it says of them ("pleural spaces are clear of"
-    is a cue; "upper limits of normal" is a phrase of a doubt).
+    """Without the cues inside a phrase that speaks for itself ("borderline cardiomegaly"); a denial inside one stays one
+    ("lungs are not clear").
     """
     own = [m for m in mentions if m.said in ("perhaps", "normal")]
     return [

@@ -48,12 +48,12 @@ _SHORT = (
 )
 _ENGLISH = frozenset((
     "the", "is", "are", "of", "and", "there", "with", "without", "has", "have", "been", "seen", "was", "were", "this",
-    "that", "for", "not", "which", "both", "right", "left", "lung", "lungs", "heart", "size", "clear", "chest", "lower", "upper",
-    "lobe", "within", "limits", "effusion", "effusions", "enlarged", "evidence", "acute", "findings", "disease", "stable",
-    "unchanged", "mild", "mildly", "small", "large", "opacity", "opacities", "cardiac", "silhouette", "normal", "view",
+    "that", "for", "not", "which", "both", "right", "left", "lung", "lungs", "heart", "size", "clear", "chest", "lower",
+    "upper", "lobe", "within", "limits", "effusion", "effusions", "enlarged", "evidence", "acute", "findings", "disease",
+    "stable", "unchanged", "mild", "mildly", "small", "large", "opacity", "opacities", "cardiac", "silhouette", "view",
     "views", "negative", "or", "calcified", "slight", "nodes",
 ))  # fmt: skip
-_FEWEST_WORDS, _SMALLEST_SHARE = 8, 0.12
+_FEWEST_WORDS, _SMALLEST_SHARE = 8, 0.1
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def sentences(text: str) -> Iterator[str]:
 
 
 def is_english(text: str) -> bool:
-    """Whether a text of eight words or more reads as English: every eighth word or so is one that English reports use."""
+    """Whether a text of eight words or more reads as English: every tenth is one that English reports use."""
     words = re.findall(r"[^\W\d_]+", text.lower())
     if len(words) < _FEWEST_WORDS:
         return all(word.isascii() for word in words)
