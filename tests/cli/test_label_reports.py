@@ -59,6 +59,15 @@ def test_what_cannot_be_read_is_named_and_ends_with_1(tmp_path: Path) -> None:
     assert len(json.loads(run(folder, "--out", out, "--json", code=1)[0])["faults"]) == 3
 
 
+def test_a_row_that_contradicts_itself_is_named(tmp_path: Path) -> None:
+    table = tmp_path / "nih.csv"
+    table.write_text("Image Index,Finding Labels\na.png,No Finding|Mass\nb.png,Mass\n")
+    out = tmp_path / "new" / "labels.csv"
+    _, faults = run(table, "--out", out, "--evidence", tmp_path / "other" / "e.csv", code=1)
+    assert "no labels: a.png: 'No Finding|Mass' names findings and No Finding" in faults
+    assert pl.read_csv(out)["report"].to_list() == ["b.png"]
+
+
 def test_labels_of_a_table_go_into_a_manifest(tmp_path: Path) -> None:
     """The way that the documentation tells: reports, labels, films with those labels."""
     for name in ("x", "y"):

@@ -233,6 +233,13 @@ def test_sentences() -> None:
     ]  # fmt: skip
 
 
+def test_text_without_an_end_is_cut_between_words() -> None:
+    pieces = list(sentences("no effusion possible pneumonia " * 500))
+    assert max(map(len, pieces)) <= 2000
+    assert " ".join(pieces).split() == ["no", "effusion", "possible", "pneumonia"] * 500
+    assert "".join(sentences("x" * 5000)) == "x" * 5000
+
+
 def test_other_languages_are_told() -> None:
     for text in (
         "Silueta cardiaca normal. No se observa derrame pleural ni neumotórax en esta radiografía.",

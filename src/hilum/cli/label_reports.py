@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from hilum.errors import one_line
+from hilum.errors import DataError, HilumError, one_line
 
 
 class Uncertain(StrEnum):
@@ -60,7 +60,6 @@ def label_reports(
     from hilum.datasets import report_labels as labels
     from hilum.datasets.report_files import Report, Unread
     from hilum.datasets.report_files import reports as read
-    from hilum.errors import DataError
     from hilum.progress import tracked
 
     columns = [column.strip() for column in (text or "").split(",") if column.strip()]
@@ -74,11 +73,16 @@ def label_reports(
             continue
         if report.name in labelled:
             raise DataError(f"two reports are called '{report.name}'", path=reports)
+        try:
+            labelled[report.name] = labels.read(report)
+        except HilumError as error:  # a list that contradicts itself; the next row may be right
+            faults.append((report.name, error.fault))
+            continue
         known.append(report)
-        labelled[report.name] = labels.read(report)
         if labelled[report.name].note:
             faults.append((report.name, labelled[report.name].note))
-    out.parent.mkdir(parents=True, exist_ok=True)
+    for path in (out, evidence or out):
+        path.parent.mkdir(parents=True, exist_ok=True)
     labels.label_table(labelled, uncertain.value).write_csv(out)
     if evidence is not None:
         labels.evidence_table(labelled).write_csv(evidence)

@@ -96,7 +96,8 @@ def openi_report(content: bytes, name: str) -> Report:
         )
     own = root.find("uId")
     mesh = root.find("MeSH")
-    tags = None if mesh is None else tuple(" ".join((t.text or "").split()) for t in mesh.iter("major"))
+    given = [" ".join((tag.text or "").split()) for tag in mesh.iter("major")] if mesh is not None else None
+    tags = None if given is None else tuple(tag for tag in given if tag)
     told = tuple(Section(label.strip().lower(), text.strip()) for label, text in parts if text.strip())
     return Report((own.get("id") if own is not None else None) or Path(name).stem, told, tags)
 

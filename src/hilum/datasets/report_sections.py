@@ -53,6 +53,7 @@ _ENGLISH = frozenset((
     "stable", "unchanged", "mild", "mildly", "small", "large", "opacity", "opacities", "cardiac", "silhouette", "view",
     "views", "negative", "or", "calcified", "slight", "nodes",
 ))  # fmt: skip
+_PIECE = re.compile(r"\S.{0,1999}(?!\S)|\S{1,2000}")
 _FEWEST_WORDS, _SMALLEST_SHARE = 8, 0.1
 
 
@@ -107,8 +108,8 @@ def sentences(text: str) -> Iterator[str]:
     # 2.5 cm is no end of a sentence; "normal.No effusion" is.
     for part in _SENTENCE_END.split(re.sub(r"(?<=\d)\.(?=\d)", "·", text)):
         words = re.sub(r"[\s:\"()\[\]]+", " ", part.replace("·", ".")).strip(" .,-").lower()
-        if words:
-            yield words
+        # Scopes are found in time that grows with the square of a sentence: text without an end is cut.
+        yield from (piece.strip() for piece in _PIECE.findall(words))
 
 
 def is_english(text: str) -> bool:
