@@ -131,3 +131,26 @@ def test_summary_is_the_mean_over_patients_and_counts_what_is_missing():
     assert (summary.films, summary.patients, summary.unit) == (30, 10, "mm")
     json.dumps(summary.as_dict(), allow_nan=False)
     assert [row["metric"] for row in summary.table()][:2] == ["dice", "iou"]
+
+
+def test_films_without_an_outline_are_told_by_their_scores():
+    full, none = np.ones((4, 4), bool), np.zeros((4, 4), bool)
+    half, other = full.copy(), full.copy()
+    half[:2], other[2:] = False, False
+    cases = [
+        (half, half),
+        (none, half),
+        (none, none),
+        (half, none),
+        (full, none),
+        (half, other),
+        (full, half),
+    ]
+    scores = [overlap.overlap_scores(*case) for case in cases]
+    scores.append(overlap.overlap_scores(half, half, ignore=full))
+    assert overlap.without_outline(scores) == {
+        overlap.EMPTY: [1, 2],
+        overlap.MISSED: [3, 4],
+        overlap.IGNORED: [7],
+    }
+    assert overlap.without_outline(scores[:1]) == {}

@@ -199,6 +199,21 @@ def test_ignored_pixels_take_no_part(films: Path, tested: Manifest, tmp_path: Pa
     assert found == pytest.approx(2 * (truth & inside).sum() / (truth.sum() + inside.sum()), abs=3e-3)
 
 
+def test_masks_without_an_outline_are_said(films: Path, tested: Manifest, tmp_path: Path):
+    """An empty mask makes a Dice of 0 that no model could mend: it must not pass for the model's."""
+    masks = [str(films / m) for m in tested.table["mask"]]
+    cv2.imwrite(str(tmp_path / "empty.png"), np.zeros_like(cv2.imread(masks[1], cv2.IMREAD_GRAYSCALE)))
+    masks[1] = str(tmp_path / "empty.png")
+    table = tested.table.with_columns(pl.Series("mask", masks))
+    result = evaluate(dark_lungs_bundle(), Manifest(table, root=tested.root), tmp_path / "out")
+    assert (
+        f"the mask is empty (Dice is 0 where anything was found): 1 films, the first is {tested.image_ids[1]}"
+        in result["note"]
+    )
+    assert "the mask is empty" in (tmp_path / "out" / "evaluation.md").read_text()
+    assert "No distance" not in evaluate(dark_lungs_bundle(), tested, tmp_path / "out")["note"]
+
+
 def test_classes_that_exclude_each_other(tested: Manifest, tmp_path: Path):
     chosen = classifier_bundle("toy", group="toy")
     labels = tuple(Label(name=n) for n in ("well", "ill", "other"))

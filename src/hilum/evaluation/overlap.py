@@ -23,6 +23,10 @@ from hilum.evaluation.arrays import Bools, Floats, as_clusters
 from hilum.evaluation.bootstrap import REPLICATES, mean_over_patients
 from hilum.evaluation.estimate import NAN, Estimate
 
+EMPTY = "the mask is empty (Dice is 0 where anything was found)"
+IGNORED = "the mask is ignored throughout (there is no Dice either)"
+MISSED = "nothing was found (Dice is 0)"
+
 
 @dataclass(frozen=True)
 class OverlapScores:
@@ -158,6 +162,21 @@ def summarise_overlap(
         for field in fields(OverlapScores)
     }
     return OverlapSummary(**estimates, films=len(scores), patients=count, unit=unit)
+
+
+def without_outline(scores: Sequence[OverlapScores]) -> dict[str, list[int]]:
+    """Which films have no outline to measure from or to: a reason each, and the positions of its films in `scores`.
+
+    Told by the scores alone: of an empty mask there is no sensitivity, of one that is ignored throughout no specificity either;
+    nothing found is a sensitivity of 0 beside no false pixel.
+    """
+    found: dict[str, list[int]] = {EMPTY: [], IGNORED: [], MISSED: []}
+    for at, score in enumerate(scores):
+        if np.isnan(score.sensitivity):
+            found[IGNORED if np.isnan(score.specificity) else EMPTY].append(at)
+        elif score.sensitivity == 0 and (np.isnan(score.specificity) or score.specificity == 1):
+            found[MISSED].append(at)
+    return {why: films for why, films in found.items() if films}
 
 
 def _masks(truth: ArrayLike, predicted: ArrayLike, ignore: ArrayLike | None) -> tuple[Bools, Bools]:

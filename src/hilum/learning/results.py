@@ -18,7 +18,7 @@ from hilum.datasets.manifest import Manifest
 from hilum.evaluation import plots
 from hilum.evaluation.calibration import Calibration
 from hilum.evaluation.label_summary import BEFORE
-from hilum.evaluation.overlap import OverlapScores, summarise_overlap
+from hilum.evaluation.overlap import OverlapScores, summarise_overlap, without_outline
 from hilum.evaluation.subgroups import OverlapSubgroup, Subgroup, age_bands, overlap_subgroups, subgroup_table
 from hilum.evaluation.summary import Summary, multiclass_summary, multilabel_summary
 from hilum.learning.material import patient_keys
@@ -108,6 +108,9 @@ def measure_segmenter(
         f"{summary.films} films of {summary.patients} patients; means over patients, intervals are 95 %, by patient;"
         f" distances in {unit}."
     )
+    names = manifest.image_ids
+    for why, films in without_outline(scores).items():
+        note += f" No distance, for {why}: {len(films)} films, the first is {names[films[0]]}."
     rows = [_overlap_subgroup(part) for part in parts if _shown_of_masks(part)]
     return {"note": note, "facts": facts, "tables": {"subgroups": rows}}
 
