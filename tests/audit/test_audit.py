@@ -128,6 +128,18 @@ def test_one_patient_or_nothing_known_is_said(clean, tmp_path):
     assert found["lungs_covered"] == "ok"
 
 
+def test_a_handful_of_patients_has_no_verdict(clean, tmp_path):
+    """Nine patients: an interval over so few holds nearly everything, and 'ok' would say that something was looked at."""
+    few = clean.filter(
+        pl.col("patient").is_in(clean.table["patient"].unique(maintain_order=True)[:9].to_list())
+    )
+    content = run(reader(Lungs), few, tmp_path)
+    said = {s["code"]: s for s in content["verdict"]}
+    for code in ("lungs_covered", "lungs_alone", "border_covered", "letters"):
+        assert said[code]["level"] == "not measurable"
+        assert "9 patients, 10 are needed" in said[code]["words"]
+
+
 def test_no_positive_film_is_said(clean, tmp_path):
     healthy = clean.filter(pl.col("label:Mass") == 0)
     content = run(reader(Lungs), healthy, tmp_path)
@@ -226,3 +238,14 @@ def test_the_command(clean, tmp_path):
     assert (told["films"], told["bundle"]["name"]) == (12, "toy")
     missing = CliRunner().invoke(app, ["audit", str(tmp_path / "none"), *given[1:]])
     assert isinstance(missing.exception, BundleError)
+    (tmp_path / "torn.png").write_bytes(clean.paths()[0].read_bytes()[:300])
+    torn = labels.with_columns(
+        path=pl.when(pl.col("image_id") == "f000").then(pl.lit(str(tmp_path / "torn.png"))).otherwise("path")
+    )
+    Manifest(torn, root=clean.root).save(tmp_path / "films.parquet")
+    said = CliRunner().invoke(
+        app, ["audit", *given[:6], "--human-masks", "--no-duplicates", "--where", "image_id < 'f006'"]
+    )
+    assert said.exit_code == 1
+    assert "left out: f000: " in said.output
+    assert "1 of 6 films were left out" in said.output

@@ -13,7 +13,7 @@ from typing import Any
 from hilum.audit.measures import Attribute, Measures
 from hilum.audit.statement import LEVELS, Level, Statement, surely_above, surely_falls, unmeasured
 from hilum.audit.twins import Twins
-from hilum.audit.verdict_films import duplicates, heat, letters
+from hilum.audit.verdict_films import FEWEST_PATIENTS, duplicates, few_patients, heat, letters
 from hilum.audit.words import difference, listed, percent, short, signed
 from hilum.bundles.info import Info
 from hilum.evaluation.covers import ACCURACY, MACRO, Covered
@@ -58,8 +58,10 @@ def headline(statements: tuple[Statement, ...]) -> str:
 def _covers(found: Measures) -> Iterator[Statement]:
     whole = _macro(found.inside or found.covers, "none")
     of = " over findings of the lungs" if found.inside else ""
-    if not surely_above(whole.value, 0.5):
-        why = f"the model's macro AUC{of} on whole films is {whole.value}: there is nothing to lose"
+    few = found.patients < FEWEST_PATIENTS
+    if few or not surely_above(whole.value, 0.5):
+        nothing = f"the model's macro AUC{of} on whole films is {whole.value}: there is nothing to lose"
+        why = few_patients(found) if few else nothing
         for code, title in (
             ("lungs_covered", "Reads outside the lungs"),
             ("lungs_alone", "Needs what lies outside the lungs"),

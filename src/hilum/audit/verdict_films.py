@@ -15,13 +15,15 @@ INSIDE = 0.5
 HEATED = 10
 """Positive films with heat that a finding must have to be judged by it."""
 ONE_PATIENT = "all films are of one patient"
+FEWEST_PATIENTS = 10
+"""Patients below which covers and letters have no verdict: an interval by patient over a handful holds nothing."""
 
 
 def letters(found: Measures) -> Statement:
     """Do letters on the film betray a label?"""
     title = "Letters on the film betray the label"
-    if found.patients < 2:
-        return unmeasured("letters", title, ONE_PATIENT)
+    if found.patients < FEWEST_PATIENTS:
+        return unmeasured("letters", title, few_patients(found))
     known = [row for row in found.lettered if row.auc_all.defined]
     if not known:
         return unmeasured("letters", title, "no label has positives and negatives among these films")
@@ -46,6 +48,13 @@ def letters(found: Measures) -> Statement:
         " intervals hold for all labels at once",
         {"label": most.label, "auc": most.auc_all.as_dict(), "films_with_letters": found.letters.as_dict()},
     )
+
+
+def few_patients(found: Measures) -> str:
+    """Why nothing is said of films of a handful of patients."""
+    if found.patients < 2:
+        return ONE_PATIENT
+    return f"the films are of {found.patients} patients, {FEWEST_PATIENTS} are needed"
 
 
 def duplicates(twins: Twins | None) -> Statement:
