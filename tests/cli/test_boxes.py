@@ -81,9 +81,31 @@ def test_bad_rows_are_an_error_or_kept_out_with_exit_code_1(tmp_path: Path, tabl
     assert [f["line"] for f in json.loads(told.stdout)["kept_out"]] == [2, 3, 2]
 
 
+def test_a_film_that_one_table_lacks_stays_and_is_told_with_that_table(tmp_path: Path):
+    both = table(tmp_path, SUBMISSION, "a,3 0.9 0 0 9 9", "b,3 0.8 0 0 9 9", name="both.csv")
+    one = table(tmp_path, SUBMISSION, "a,3 0.9 0 0 9 9", name="one.csv")
+    kept = run("fuse", both, one, "--out", tmp_path / "f.csv", "--skip-bad")
+    assert kept.exit_code == 1
+    assert "kept out" not in kept.output
+    assert "stays" in kept.output
+    assert "line 3 (film 'b'): the film is not in one.csv" in kept.output
+    assert (tmp_path / "f.csv").read_text().splitlines()[2].startswith("b,3 ")
+    told = run("fuse", both, one, "--out", tmp_path / "f.csv", "--skip-bad", "--json")
+    assert [f["stays"] for f in json.loads(told.stdout)["kept_out"]] == [True]
+
+
+def test_no_table_is_written_over_what_it_was_made_of(tmp_path: Path, tables: list[Path]):
+    before = tables[1].read_bytes()
+    refused = run("fuse", *tables, "--out", tables[1])
+    assert refused.exit_code == 2
+    assert tables[1].read_bytes() == before
+    assert run("fuse", *tables, "--out", tmp_path / "f.parquet").exit_code == 2
+
+
 @pytest.mark.parametrize(
     "options",
     [
+        ("--skip-below", "2"),
         ("--method", "mean"),
         ("--weights", "1"),
         ("--weights", "1,x"),

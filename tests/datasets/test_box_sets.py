@@ -42,7 +42,7 @@ def test_a_model_that_saw_nothing_at_all_counts(tmp_path: Path):
 def test_tables_of_other_films_are_named(tmp_path: Path):
     a = read(table(tmp_path, SUBMISSION, "a,3 0.8 0 0 10 10", "b,", name="a.csv"))
     b = read(table(tmp_path, SUBMISSION, "a,3 0.8 0 0 10 10", name="b.csv"))
-    with pytest.raises(BoxError, match=r"line 3 \(film 'b'\): the film is not in every table") as raised:
+    with pytest.raises(BoxError, match=r"line 3 \(film 'b'\): the film is not in \w+.csv") as raised:
         fuse_tables([a, b])
     assert raised.value.path == a.path
     fused = fuse_tables([a, b], skip_bad=True)

@@ -48,7 +48,9 @@ def fuse(
     weights: str | None = typer.Option(
         None, "--weights", help="How much each table counts, with commas: 2,1,1."
     ),
-    skip_below: float = typer.Option(0.0, "--skip-below", help="Leave out boxes with a lower score."),
+    skip_below: float = typer.Option(
+        0.0, "--skip-below", min=0, max=1, help="Leave out boxes with a lower score."
+    ),
     conf_type: str = typer.Option(
         "box_and_model_avg",
         "--conf-type",
@@ -81,6 +83,10 @@ def fuse(
     _one_of("--conf-type", conf_type, CONF_TYPES)
     if form is not None:
         _one_of("--format", form, ("submission", "long"))
+    if out.exists() and any(out.samefile(path) for path in tables if path.exists()):
+        raise typer.BadParameter(f"--out {out} is one of the tables to fuse; name another file")
+    if out.suffix not in (".csv", ".gz"):
+        raise typer.BadParameter(f"--out wants a name that ends in .csv or .csv.gz, not '{out.name}'")
     read = [
         box_tables.read(path, classes=_names(classes), sizes=_sizes(sizes), skip_bad=skip_bad)
         for path in tables
@@ -127,7 +133,11 @@ def score(
         0.4, "--iou", min=0, max=1, help="A box is true where it overlaps a true one by more."
     ),
     threshold: float = typer.Option(
-        0.5, "--threshold", help="A film has a finding where a box has this score; choose it on other films."
+        0.5,
+        "--threshold",
+        min=0,
+        max=1,
+        help="A film has a finding where a box has this score; choose it on other films.",
     ),
     no_finding: bool = typer.Option(
         False,
@@ -250,18 +260,26 @@ def _number(value: float) -> str:
 
 
 def _end(faults: Sequence[Fault]) -> None:
-    """Say what was kept out; exit code 1 where anything was."""
+    """Say what is wrong with the rows, and whether they were kept out; exit code 1 where anything is."""
     for fault in faults[:_SHOWN]:
-        typer.echo(one_line(f"kept out: {fault}"), err=True)
+        said = "stays, without a row in the other table" if fault.stays else "kept out"
+        typer.echo(one_line(f"{said}: {fault}"), err=True)
     if len(faults) > _SHOWN:
-        typer.echo(f"kept out: {len(faults) - _SHOWN:,} more; --json lists all", err=True)
+        typer.echo(f"{len(faults) - _SHOWN:,} more; --json lists all", err=True)
     if faults:
         raise typer.Exit(1)
 
 
 def _plain(faults: Sequence[Fault]) -> list[dict[str, Any]]:
     return [
-        {"path": str(f.path), "line": f.line, "box": f.box, "image_id": f.image_id, "fault": f.what}
+        {
+            "path": str(f.path),
+            "line": f.line,
+            "box": f.box,
+            "image_id": f.image_id,
+            "fault": f.what,
+            "stays": f.stays,
+        }
         for f in faults
     ]
 

@@ -36,7 +36,7 @@ def fuse_tables(tables: Sequence[BoxTable], *, skip_bad: bool = False, **options
         for table in tables
         for other in tables
         if other is not table
-        for fault in absent(other.films, table, "Fuse models that were run on the same films.")
+        for fault in absent(other, table, "Fuse models that were run on the same films.", stays=True)
     ]
     faults = list({(f.image_id, f.what): f for f in faults}.values())
     if faults and not skip_bad:
@@ -60,12 +60,12 @@ def fuse_tables(tables: Sequence[BoxTable], *, skip_bad: bool = False, **options
     return BoxTable(tables[0].path, tables[0].format, films, made.drop("model"), (*kept, *faults))
 
 
-def absent(films: pl.DataFrame, table: BoxTable, mend: str, path: Path | None = None) -> list[Fault]:
-    """A fault for each of `table`'s films that is not among `films`, whose row in `table` it names."""
-    missing = table.films.join(films, on="image_id", how="anti", maintain_order="left")
-    what = f"the film is not in {path.name}" if path else "the film is not in every table"
+def absent(other: BoxTable, table: BoxTable, mend: str, *, stays: bool) -> list[Fault]:
+    """A fault for each of `table`'s films that `other` lacks, whose row in `table` it names; `stays` as in `Fault`."""
+    missing = table.films.join(other.films, on="image_id", how="anti", maintain_order="left")
+    what = f"the film is not in {other.path.name}"
     return [
-        Fault(table.path, line, image_id, what, mend)
+        Fault(table.path, line, image_id, what, mend, stays=stays)
         for line, image_id in missing.select("line", "image_id").iter_rows()
     ]
 
@@ -85,7 +85,7 @@ def of_manifest(manifest: Manifest, path: str | Path) -> BoxTable:
 @dataclass(frozen=True, eq=False)
 class Beside:
     """boxes: predictions and truth of the same films, by number. names: of the classes. image_ids: of the films.
-    patients: of the films, None where the truth does not say. faults: what was kept out.
+    patients: of the films, None where the truth does not say. faults: what was kept out or, as a `Fault` says, stays.
     """
 
     boxes: Detections
@@ -103,8 +103,8 @@ def beside(predicted: BoxTable, truth: BoxTable, *, skip_bad: bool = False) -> B
     what it finds hard. Both stand among `faults`.
     """
     faults = [
-        *absent(predicted.films, truth, "A film without boxes needs a row too.", predicted.path),
-        *absent(truth.films, predicted, "Score films that have a truth.", truth.path),
+        *absent(predicted, truth, "A film without boxes needs a row too.", stays=True),
+        *absent(truth, predicted, "Score films that have a truth.", stays=False),
     ]
     if faults and not skip_bad:
         refuse(faults)

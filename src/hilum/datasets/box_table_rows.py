@@ -24,7 +24,10 @@ _TEXTS = {c: pl.String for c in ("image_id", *_SIX, "patient")}
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a row: `box` is its place in the row of a submission, from 1, where it is one box alone."""
+    """What is wrong with a row: `box` is its place in the row of a submission, from 1, where it is one box alone.
+
+    `stays`: what is sound of it counts all the same, such as a film that another table lacks; else it is kept out.
+    """
 
     path: Path
     line: int
@@ -32,6 +35,7 @@ class Fault:
     what: str
     mend: str
     box: int | None = None
+    stays: bool = False
 
     def __str__(self) -> str:
         box = f", box {self.box}" if self.box is not None else ""
