@@ -63,6 +63,22 @@ def test_joined_masks_go_where_they_are_wanted_and_follow_their_halves(tmp_path:
         registry.load("montgomery", root, joined=str(tmp_path / "out"))
 
 
+@pytest.mark.parametrize("name", ["montgomery", "jsrt"])
+def test_an_empty_half_is_noted_and_one_of_other_proportions_refused(name: str, tmp_path: Path) -> None:
+    root = MINI[name](tmp_path).root
+    assert len(registry.load(name, root).notes) == 1
+    half = next(p for p in sorted(root.rglob("*")) if p.parent.name in ("rightMask", "right lung"))
+    mask = Image.new("L", Image.open(half).size)
+    mask.save(half)
+    os.utime(half, (4e9, 4e9))
+    assert registry.load(name, root).notes[1] == f"1 masks of one lung are empty: {half.stem} (right)."
+    mask.resize((mask.width, mask.height // 2)).save(half)
+    os.utime(half, (4.1e9, 4.1e9))
+    with pytest.raises(DataError, match=r"x \d+ pixels, its film 32 x 32: other proportions") as caught:
+        registry.load(name, root)
+    assert caught.value.path == half
+
+
 def test_jsrt_folds_and_nodules(tmp_path: Path) -> None:
     manifest = registry.load("jsrt", MINI["jsrt"](tmp_path).root)
     rows = manifest.table.select("image_id", "fold", LABEL + "Nodule").rows()

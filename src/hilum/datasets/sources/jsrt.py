@@ -66,7 +66,10 @@ def load(root: Path, *, joined: str | None = None) -> Manifest:
     right, left = ({stem: p for (s, stem), p in masks.items() if s == side} for side in _SIDES)
     table = joined_masks.with_masks(table, root, out, right, left)
     table = table.with_columns(view=pl.lit("PA"), source=pl.lit("jsrt"))
-    notes = ("The masks leave out the lung behind the heart, unlike the V7 masks.",)
+    notes = (
+        "The masks leave out the lung behind the heart, unlike the V7 masks.",
+        *joined_masks.half_empty(table, root),
+    )
     return Manifest(table, root=root, missing=disk.texts(missing, "image_id", "path"), notes=notes)
 
 

@@ -71,7 +71,10 @@ def load(root: Path, *, joined: str | None = None) -> Manifest:
         view=pl.lit("PA"),
         source=pl.lit("montgomery"),
     )
-    notes = ("The masks leave out the lung behind the heart, unlike the V7 masks.",)
+    notes = (
+        "The masks leave out the lung behind the heart, unlike the V7 masks.",
+        *joined_masks.half_empty(table, root),
+    )
     return Manifest(table, root=root, missing=disk.texts(missing, "image_id", "path"), notes=notes)
 
 
