@@ -260,6 +260,9 @@ def test_chestx_det_boxes_are_of_1024_pixels(tmp_path: Path) -> None:
         path.write_text(json.dumps([film]))
         with pytest.raises(DataError, match=fault):
             registry.load("chestx_det", tmp_path)
+    path.write_text("5")
+    with pytest.raises(DataError, match="a list of films is wanted"):
+        registry.load("chestx_det", tmp_path)
 
 
 def test_rsna_targets_details_and_patients(tmp_path: Path) -> None:

@@ -90,6 +90,12 @@ def test_saved_and_loaded_is_the_same_and_can_move(tmp_path: Path) -> None:
 def test_what_is_no_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="no such manifest"):
         Manifest.load(tmp_path / "m.parquet")
+    with pytest.raises(ManifestError, match="a folder, and a manifest is wanted"):
+        Manifest.load(tmp_path)
+    (tmp_path / "films.csv").write_text("path\n")
+    with pytest.raises(ManifestError, match="no Parquet file, and a manifest is wanted") as table:
+        Manifest.load(tmp_path / "films.csv")
+    assert table.value.path == tmp_path / "films.csv"
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 but not really")
     with pytest.raises(ManifestError, match="not a readable Parquet file"):
         Manifest.load(tmp_path / "bad.parquet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,19 @@ def test_nih14_refuses_lists_that_do_not_fit(tmp_path: Path) -> None:
     root = MINI["nih14"](tmp_path).root
     text(root / "test_list.txt", "00000001_000.png")
     with pytest.raises(DataError, match="not the complement"):
+        registry.load("nih14", root)
+
+
+@pytest.mark.parametrize(
+    ("label", "fault"),
+    [("Gallstone", "unknown finding 'Gallstone'"), ("", "column 'Finding Labels' is empty")],
+)
+def test_nih14_names_the_row_of_a_label_it_does_not_know(label: str, fault: str, tmp_path: Path) -> None:
+    root = MINI["nih14"](tmp_path).root
+    (path,) = root.glob("Data_Entry*")
+    content = gzip.decompress(path.read_bytes()).decode()
+    path.write_bytes(gzip.compress(content.replace("Cardiomegaly|Pleural_Thickening", label).encode()))
+    with pytest.raises(DataError, match=rf"row 3 .*{fault}"):
         registry.load("nih14", root)
 
 

@@ -15,15 +15,19 @@ CORNERS = ("x1", "y1", "x2", "y2")
 SCHEMA = checks.BOX_SCHEMA
 _TOLERANCE = 1.0  # pixels: published corners are rounded, and some count the last pixel and some its end
 
+_OUTSIDE = "Cut it at the film's edges, or mend the film's size that the table tells."
 
-def refuse(rows: pl.DataFrame, bad: pl.Expr, fault: str, path: Path, *, row: str = "row") -> None:
+
+def refuse(
+    rows: pl.DataFrame, bad: pl.Expr, fault: str, path: Path, *, row: str = "row", mend: str | None = None
+) -> None:
     """DataError for the first of `rows` where `bad` is true, by its value in the column `row`, and how many more."""
     found = rows.filter(bad.fill_null(False))
     if found.height:
         first = found.row(0, named=True)
         film = f" (film '{first['image_id']}')" if first.get("image_id") is not None else ""
         more = f" (and {found.height - 1:,} more)" if found.height > 1 else ""
-        raise DataError(f"row {first[row]}{film}: {fault}{more}", path=path)
+        raise DataError(f"row {first[row]}{film}: {fault}{more}", path=path, mend=mend)
 
 
 def numbered(table: pl.DataFrame) -> pl.DataFrame:
@@ -48,14 +52,32 @@ def sound(boxes: pl.DataFrame, path: Path) -> pl.DataFrame:
     first row with a box that is reversed, empty, outside its film, or equal to an earlier one of the same reader.
     """
     for low, high, size in (("x1", "x2", "width"), ("y1", "y2", "height")):
-        refuse(boxes, pl.col(high) < pl.col(low), f"the box is reversed: {high} is below {low}", path)
-        refuse(boxes, pl.col(high) == pl.col(low), f"the box is empty: {high} is {low}", path)
+        refuse(
+            boxes,
+            pl.col(high) < pl.col(low),
+            f"the box is reversed: {high} is below {low}",
+            path,
+            mend=f"Give {low} first.",
+        )
+        refuse(
+            boxes,
+            pl.col(high) == pl.col(low),
+            f"the box is empty: {high} is {low}",
+            path,
+            mend="Drop the row.",
+        )
         beyond = (pl.col(low) < -_TOLERANCE) | (pl.col(high) > pl.col(size) + _TOLERANCE)
         outside = (pl.col(low) >= pl.col(size)) | (pl.col(high) <= 0)
-        refuse(boxes, beyond | outside, f"the box lies outside the film in {low[0]}", path)
+        refuse(boxes, beyond | outside, f"the box lies outside the film in {low[0]}", path, mend=_OUTSIDE)
     same = ["image_id", "finding", "reader", *CORNERS]
     twice = boxes.with_columns(again__=~pl.struct(same).is_first_distinct())
-    refuse(twice, pl.col("again__"), "the same box of the same reader stands in an earlier row", path)
+    refuse(
+        twice,
+        pl.col("again__"),
+        "the same box of the same reader stands in an earlier row",
+        path,
+        mend="Keep one of them.",
+    )
     return boxes.with_columns(
         x1=pl.col("x1").clip(lower_bound=0),
         y1=pl.col("y1").clip(lower_bound=0),

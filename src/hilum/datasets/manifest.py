@@ -164,7 +164,11 @@ class Manifest:
     @classmethod
     def load(cls, path: str | Path, root: str | Path | None = None) -> Manifest:
         """A saved manifest; `root` replaces the one it was saved with (the data moved)."""
-        path = _parquet(path)
+        given, path = Path(path), _parquet(path)
+        if not path.is_file() and given.exists():
+            what = "a folder" if given.is_dir() else "no Parquet file"
+            mend = "Make a manifest of it with: hilum data prepare"
+            raise ManifestError(f"{what}, and a manifest is wanted", path=given, mend=mend)
         if not path.is_file():
             raise ManifestError("no such manifest", path=path, mend="Make one with: hilum data prepare")
         try:

@@ -167,8 +167,8 @@ def summarise_overlap(
 def without_outline(scores: Sequence[OverlapScores]) -> dict[str, list[int]]:
     """Which films have no outline to measure from or to: a reason each, and the positions of its films in `scores`.
 
-    Told by the scores alone: of an empty mask there is no sensitivity, of one that is ignored throughout no specificity either;
-    nothing found is a sensitivity of 0 beside no false pixel.
+    Told by the scores alone: of an empty mask there is no sensitivity, of one that is ignored throughout no specificity
+    either; nothing found is a sensitivity of 0 beside no false pixel.
     """
     found: dict[str, list[int]] = {EMPTY: [], IGNORED: [], MISSED: []}
     for at, score in enumerate(scores):

@@ -98,6 +98,8 @@ def _read(path: Path) -> tuple[list[tuple[str, str]], pl.DataFrame]:
         content: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as fault:
         raise DataError(f"not a readable JSON file: {fault}", path=path) from fault
+    if not isinstance(content, list):
+        raise DataError(f"a list of films is wanted, it holds {type(content).__name__}", path=path)
     films, rows = [], []
     for number, film in enumerate(content, 1):
         try:

@@ -76,13 +76,15 @@ def _films(path: Path) -> pl.DataFrame:
     )
     sex = next((c for c in ("Patient Gender", "Patient Sex") if c in raw.columns), None)
     found = pl.col("Finding Labels").str.split("|")
-    strange = (
-        set(raw["Finding Labels"].str.split("|").explode().unique())
-        - {_published(n) for n in NIH14}
-        - {"No Finding"}
+    rows = box_rows.numbered(raw).with_columns(
+        image_id="Image Index", strange=found.list.set_difference([*map(_published, NIH14), "No Finding"])
     )
-    if strange:
-        raise DataError(f"unknown finding '{sorted(map(str, strange))[0]}'", path=path)
+    box_rows.refuse(rows, pl.col("Finding Labels").is_null(), "column 'Finding Labels' is empty", path)
+    unknown = rows.filter(pl.col("strange").list.len() > 0)
+    if unknown.height:
+        first = unknown["strange"][0][0]
+        bad = pl.col("strange").list.len() > 0
+        box_rows.refuse(rows, bad, f"unknown finding '{first}'", path)
     # The first edition of the table wrote ages as 058Y and held some of over 120 years.
     age = pl.col("Patient Age").str.extract(r"^(\d+)").cast(pl.Float64)
     unit = (
