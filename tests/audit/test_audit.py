@@ -248,4 +248,4 @@ def test_the_command(clean, tmp_path):
     )
     assert said.exit_code == 1
     assert "left out: f000: " in said.output
-    assert "1 of 6 films were left out" in said.output
+    assert "films left out: 1" in said.output

@@ -45,7 +45,7 @@ def test_evaluate(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     from hilum.bundles import card
     from hilum.learning import evaluate
 
-    monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: {})
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: {"unreadable": []})
     monkeypatch.setattr(card, "measured", lambda _: "AUC 0.5")
     text = printed("evaluate", "toy", "films.parquet", "--out", tmp_path / name)
     assert f"Written to {tmp_path / name}" in text

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import typer
 
+from hilum.cli.left_out import end
 from hilum.errors import one_line
 
-_SHOWN = 20
 _STYLES = {"trap": "bold red", "watch": "yellow", "ok": "green", "not measurable": "dim"}
 
 
@@ -62,7 +62,7 @@ def audit(
     )
     if as_json:
         typer.echo(json.dumps(content, indent=1))
-        _end(content["unreadable"], content["films"])
+        end(content["unreadable"], "audit.json")
         return
     from rich.console import Console
     from rich.markup import escape
@@ -78,16 +78,4 @@ def audit(
     console.print(table)
     console.print(escape(content["headline"]), soft_wrap=True)
     console.print(f"Written to {escape(str(out))}", soft_wrap=True)
-    _end(content["unreadable"], content["films"])
-
-
-def _end(left_out: list[str], films: int) -> None:
-    """Name the films that were left out; exit code 1 where any was."""
-    for fault in left_out[:_SHOWN]:
-        typer.echo(one_line(f"left out: {fault}"), err=True)
-    if left_out:
-        typer.echo(
-            f"{len(left_out)} of {len(left_out) + films} films were left out; audit.json names them all",
-            err=True,
-        )
-        raise typer.Exit(1)
+    end(content["unreadable"], "audit.json")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from hilum.cli.left_out import end
+
 
 def evaluate(
     bundle: str = typer.Argument(..., help="A built-in's name, a folder or a .hilum file."),
@@ -22,7 +24,8 @@ def evaluate(
 ) -> None:
     """Measure a bundle on films it has not seen: the one door to test data and to anyone's own set.
 
-    Films of patients that took part in training or validation are refused.
+    Films of patients that took part in training or validation are refused. Ends with 1 where films could not be read:
+    they are named, and the others are measured.
 
     Example: hilum evaluate findings nih14.parquet --split test --out results
 
@@ -39,3 +42,4 @@ def evaluate(
     console = Console()
     console.print(Markdown(measured(result)))
     console.print(f"Written to {escape(str(out))}", soft_wrap=True)
+    end(result["unreadable"], "evaluation.json")
