@@ -46,7 +46,7 @@ def outside_body(pixels: Pixels) -> Bools | None:
     outside = _reaching_an_edge(dark.astype(np.uint8))
     found = np.zeros(small.shape, np.uint8)
     # Opened, so that a marker in the air hangs on the body by no thread.
-    solid = cv2.morphologyEx(1 - outside, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    solid = np.asarray(cv2.morphologyEx(1 - outside, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
     found[rows, columns] = without_holes(_largest(solid))
     if cv2.countNonZero(found) < LEAST_BODY * found.size:
         return None
