@@ -11,7 +11,6 @@ import functools
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -32,8 +31,6 @@ SHELF = "HILUM_BUNDLES"
 
 ByLungs = Focus | NearLungs
 """A step of a preparation that wants lungs."""
-
-Step = TypeVar("Step", bound=ByLungs)
 
 Known = tuple[Bundle, NDArray[np.uint8]]
 """A segmenter, and the mask (height, width) that it gave of a film."""
@@ -89,7 +86,7 @@ def is_segmenter(bundle: Bundle, step: ByLungs) -> bool:
     return bundle.runtime.name == "torch" and bundle.info.behaviour == step.digest
 
 
-def pinned(step: Step) -> Step:
+def pinned(step: ByLungs) -> ByLungs:
     """The step with its segmenter's digest. Raises BundleError where the segmenter cannot be had, see `segmenter`."""
     return step.model_copy(update={"digest": _loaded_as_now(step).info.behaviour})
 
