@@ -44,7 +44,7 @@ def test_the_window_holds_the_lungs_that_the_segmenter_finds():
     assert torch.equal(bundle.prepare(FILM), wanted)
     assert torch.equal(bundle.prepare(FILM, window), wanted)
     assert bundle.place(FILM) == steps.place((300, 260), window)
-    assert pickle.loads(pickle.dumps(Finder(focus)))(FILM) == window
+    assert pickle.loads(pickle.dumps(Finder(bundle.info.preparation)))(FILM) == window
     assert window_of(bright_bundle(), FILM) is None
 
 

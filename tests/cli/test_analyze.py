@@ -65,6 +65,7 @@ def test_it_shows_the_first_films_and_says_how_many_more(tmp_path, monkeypatch):
     entries = [
         {
             "file": f"/films/[b]f{i}.dcm",
+            "name": f"films/[b]f{i}" if i == 2 else f"[b]f{i}",
             "analysable": i != 1,
             "reason": "a hand",
             "warnings": ["w"] * i,
@@ -99,6 +100,7 @@ def test_it_shows_the_first_films_and_says_how_many_more(tmp_path, monkeypatch):
     assert "[b]f0.dcm" in done.stdout
     assert "not analysed: a hand" in done.stdout
     assert "f19.dcm" in done.stdout
+    assert "films/[b]f2 " in done.stdout, "another film is called f2 too"
     assert "f20.dcm" not in done.stdout
     assert "and 10 more" in done.stdout
     assert "30 reports, 0 failed" in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,8 @@ from typer.testing import CliRunner
 import hilum.cli.detect as words_of
 from hilum import boxes
 from hilum.analysis import detection, normality
+from hilum.analysis.detect_films import detect_films
+from hilum.analysis.detection import Detection
 from hilum.analysis.search import expand
 from hilum.bundles import save
 from hilum.cli import app
@@ -176,6 +179,78 @@ def test_what_cannot_work_is_refused_before_any_film_is_read(
     assert isinstance(unsized.exception, BoxError)
     assert "line 2 (film 'film0') has no size" in str(unsized.exception)
     assert not out.exists()
+
+
+def test_two_films_of_one_name_are_told_apart_by_their_folders(
+    films: Path, bundles: dict[str, Path], tmp_path
+):
+    for folder, i in (("one", 0), ("two", 1)):
+        (tmp_path / "films" / folder).mkdir(parents=True)
+        shutil.copy(films / f"film{i}.png", tmp_path / "films" / folder / "film.png")
+    shutil.copy(films / "film0.png", tmp_path / "films" / "film-2.png")
+    (tmp_path / "truth.csv").write_text(
+        "image_id,class,x1,y1,x2,y2\none/film,Mass,1,1,9,9\nfilm,,,,,\nfilm-2,,,,,\n"
+    )
+    result = run(
+        tmp_path / "films", "-b", bundles["a"], "--out", tmp_path / "o", "--truth", tmp_path / "truth.csv",
+        "--format", "json", "--submission", tmp_path / "s.csv", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    names = ["film-2", "one/film", "two/film"]
+    assert [film["film"] for film in told["films"]] == names
+    assert [Path(film["file"]).parent.name for film in told["films"]] == ["films", "one", "two"]
+    assert told["without_truth"] == ["two/film"]
+    assert {name for _, name in told["renamed"].items()} == {"one/film", "two/film"}
+    for table in (tmp_path / "o" / "boxes.csv", tmp_path / "s.csv"):
+        assert box_tables.read(table).films["image_id"].to_list() == names
+    # Each report has the boxes that the table has under its name.
+    index = json.loads((tmp_path / "o" / "index.json").read_text())["reports"]
+    assert [entry["name"] for entry in index] == names
+    rows = box_tables.read(tmp_path / "o" / "boxes.csv").boxes
+    for entry in index:
+        best = json.loads((tmp_path / "o" / entry["report"]).read_text())["boxes"]
+        first = rows.filter(image_id=entry["name"]).sort("score", descending=True, maintain_order=True)
+        assert first.select("x1", "y1", "x2", "y2").row(0) == pytest.approx(best[0]["box"], abs=0.006)
+
+
+def test_boxes_are_in_the_table_as_soon_as_their_film_ends(films: Path, bundles: dict[str, Path], tmp_path):
+    seen: list[list[str]] = []
+
+    def look(done: int, total: int) -> None:
+        table = tmp_path / "o" / "boxes.csv"
+        seen.append(box_tables.read(table).films["image_id"].to_list() if table.exists() else [])
+        if done == 2:
+            raise KeyboardInterrupt
+
+    both = [films / "film1.png", films / "film0.png", films / "grey.png"]
+    with pytest.raises(KeyboardInterrupt):
+        detect_films(both, tmp_path / "o", [bundles["a"]], Detection(), formats=("json",), progress=look)
+    assert seen == [["film1"], ["film1", "film0"]]
+    left = box_tables.read(tmp_path / "o" / "boxes.csv")
+    done = detect_films(both, tmp_path / "o", [bundles["a"]], Detection(), formats=("json",))
+    whole = box_tables.read(done.boxes)
+    assert whole.films.equals(left.films)
+    assert whole.boxes.equals(left.boxes)
+    assert whole.boxes.height > 0
+    assert [path.name for path in (tmp_path / "o").iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_class_is_counted_under_one_name_however_a_detector_spells_it(
+    films: Path, tmp_path: Path, monkeypatch
+):
+    counted: list[tuple[dict, dict]] = []
+    monkeypatch.setattr(
+        "hilum.evaluation.plots_boxes.plot_class_films",
+        lambda predicted, true, path, films: counted.append((dict(predicted), dict(true))) or path,
+    )
+    bundle = save(yolo_bundle("spelt", ("Pleural effusion", "Nodule/Mass"), threshold=0.001), tmp_path / "b")
+    (tmp_path / "truth.csv").write_text("image_id,class,x1,y1,x2,y2\nfilm0,Pleural effusion,1,1,9,9\n")
+    detect_films(
+        [films / "film0.png"], tmp_path / "o", [bundle], Detection(), truth=tmp_path / "truth.csv", formats=("json",)
+    )  # fmt: skip
+    ((predicted, true),) = counted
+    assert set(true) <= set(predicted)
 
 
 def test_the_words_of_the_options_are_those_of_the_parts_behind():

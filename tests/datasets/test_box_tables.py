@@ -202,3 +202,32 @@ def test_a_table_of_several_readers_is_no_single_truth(tmp_path: Path):
     path.write_text("image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\na,No finding,14,R1,,,,\n")
     with pytest.raises(BoxError, match="several readers"):
         read(path, scored=False)
+
+
+def test_sizes_are_read_alike_everywhere(tmp_path: Path):
+    good = table(
+        tmp_path, "image_id,height,width,more", "a,105,100,x", "007,90,90,", "a,105,100,y", name="s.csv.gz"
+    )
+    assert box_tables.read_sizes(good).rows() == [("a", 100, 105), ("007", 90, 90)]
+
+
+@pytest.mark.parametrize("row", ["b,0,100", "b,nan,100", "b,inf,100", "b,,100", "a,105,101", ",105,100"])
+def test_a_size_that_is_none_or_another_than_above_is_named_with_its_line(tmp_path: Path, row: str):
+    bad = table(tmp_path, "image_id,height,width", "a,105,100", "a,105,100", row, name="sizes.csv")
+    with pytest.raises(BoxError, match=r"line 4 .* has no size, or another above"):
+        box_tables.read_sizes(bad)
+
+
+def test_a_table_is_whole_or_not_there(tmp_path: Path, monkeypatch):
+    made = read(table(tmp_path, LONG, "a,Cardiomegaly,0.5,1,2,30,40"))
+    before = write(made, tmp_path / "out.csv").read_bytes()
+
+    def full(self, content):
+        with self.open("wb") as file:
+            file.write(content[:9])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        write(made, tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_bytes() == before

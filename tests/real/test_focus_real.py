@@ -15,7 +15,7 @@ from hilum.learning.targets import boxes_of
 
 
 def test_boxes_of_findings_and_of_lungs_lie_in_the_window(real_data: Path):
-    finder = Finder(pinned(Focus()))
+    finder = Finder(Preparation(size=(64, 64), focus=pinned(Focus())))
     lungs = registry.load("coco", real_data / "lung_boxes", images="../cohen/images", prefix="cohen")
     every = pl.Series([row % 30 == 0 for row in range(len(lungs))])
     for films, labels in (
@@ -25,7 +25,7 @@ def test_boxes_of_findings_and_of_lungs_lie_in_the_window(real_data: Path):
         labels = labels or tuple(sorted(set(films.boxes["finding"])))
         windows = {i: finder(read(p)) for i, p in zip(films.image_ids, films.paths(), strict=True)}
         assert all(window.found for window in windows.values())
-        steps = Preparation(size=(512, 512), aspect="pad", focus=finder.focus)
+        steps = Preparation(size=(512, 512), aspect="pad", focus=finder.steps.focus)
         held = boxes_of(films, labels, steps, windows)
         assert (~np.isnan(held[..., 0])).sum() == films.boxes.height, "none is left out"
         sizes = dict(zip(films.image_ids, films.table.select("height", "width").rows(), strict=True))

@@ -88,9 +88,9 @@ class Analyzer:
         self.samples, self.seed = samples, seed
         self.with_heatmaps, self.heatmap_method = with_heatmaps, heatmap_method
         for bundle in self.finders:
-            focus = bundle.info.preparation.focus
-            if focus is not None and not any(is_segmenter(own, focus) for own in self.segmenters):
-                segmenter(focus)  # refused now, not at the first film
+            step = bundle.info.preparation.by_lungs
+            if step is not None and not any(is_segmenter(own, step) for own in self.segmenters):
+                segmenter(step)  # refused now, not at the first film
         for bundle in self.finders if with_heatmaps else ():
             if bundle.info.task != "detect":
                 check_method(bundle, heatmap_method)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import polars as pl
 
+from hilum.analysis.names import own_name
 from hilum.analysis.report import BoxResult, Report
 from hilum.analysis.truth import Size, TrueBox, scaled
-from hilum.datasets import box_tables, disk
+from hilum.datasets import box_tables
 from hilum.datasets.box_rows import CORNERS, known_name
 from hilum.datasets.box_tables import NO_FINDING, BoxTable
-from hilum.errors import BoxError
+from hilum.errors import BoxError, HilumError
 
 NOTHING = (0.0, 0.0, 1.0, 1.0)
 """The box of "No finding", in no film's pixels."""
@@ -35,11 +36,8 @@ class FilmBoxes:
 
     @property
     def renamed(self) -> bool:
-        """Is its name in tables not its file's, for another film has that too, or no file of a report may have it?"""
-        if self.file is None:
-            return False
-        ending = self.file.suffix.lower() in disk.IMAGE_SUFFIXES  # a name of numbers and dots has none
-        return self.name != (self.file.stem if ending else self.file.name)
+        """Is its name in tables not its file's alone, for another film has that too?"""
+        return self.file is not None and self.name != own_name(self.file)
 
     @classmethod
     def of(cls, name: str, report: Report, truth: tuple[TrueBox, ...] | None, file: Path) -> FilmBoxes:
@@ -75,7 +73,7 @@ def table_of(films: Sequence[FilmBoxes], path: Path, sizes: Mapping[str, Size] |
             x1, y1, x2, y2 = (round(edge, 2) for edge in scaled(box.box, by))
             if x2 > x1 and y2 > y1:
                 score = float(f"{box.score:.7g}")  # as it is written: what then is the same row stands once
-                rows.append((film.name, known_name(box.name, "vinbig") or box.name, score, x1, y1, x2, y2))
+                rows.append((film.name, class_name(box.name), score, x1, y1, x2, y2))
         if film.normal is not None:
             rows.append((film.name, NO_FINDING, film.normal, *NOTHING))
     numbers = {"score": pl.Float64, **dict.fromkeys(CORNERS, pl.Float64)}
@@ -91,9 +89,38 @@ def table_of(films: Sequence[FilmBoxes], path: Path, sizes: Mapping[str, Size] |
     )
 
 
+def class_name(name: str) -> str:
+    """A detector's class as tables and truths have it: the vocabulary's name where that knows it, else its own."""
+    return known_name(name, "vinbig") or name
+
+
 def write_boxes(table: BoxTable, path: Path) -> Path:
     """Every box in the long format of `hilum boxes`; films without boxes are rows too."""
     return box_tables.write(table, path, "long")
+
+
+@dataclass
+class GrowingTable:
+    """The table of `write_boxes` while films are still at work: the rows of each stand in it, whole, as soon as it ends.
+
+    Whoever is killed keeps what was done, in the order in which films ended. It begins with the first film, so that a call
+    that reads none leaves an earlier table as it was.
+    """
+
+    path: Path
+    sizes: Mapping[str, Size] | None = None
+    begun: bool = False
+
+    def add(self, film: FilmBoxes) -> None:
+        """Raises HilumError where the table cannot be written."""
+        rows = box_tables.text(table_of([film], self.path, self.sizes), "long", header=not self.begun)
+        try:
+            with self.path.open("ab" if self.begun else "wb") as file:
+                file.write(rows)
+        except OSError as error:
+            fault = f"the table of boxes cannot be written ({error.strerror or error})"
+            raise HilumError(fault, path=self.path, mend="Check space and permissions.") from error
+        self.begun = True
 
 
 def write_submission(table: BoxTable, path: Path) -> Path:
@@ -102,19 +129,3 @@ def write_submission(table: BoxTable, path: Path) -> Path:
     BoxError for a class that the competition does not know.
     """
     return box_tables.write(box_tables.with_no_finding(replace(table, path=path)), path, "submission")
-
-
-def read_sizes(path: str | Path) -> dict[str, Size]:
-    """Width and height of films as they were published, by name: a table with `image_id`, `width`, `height`. Raises
-    DataError for a table without these columns, BoxError for a film without a size, or with two."""
-    where = Path(path)
-    table = disk.read_csv(where)
-    disk.need_columns(table, ("image_id", "width", "height"), where)
-    found: dict[str, Size] = {}
-    rows = table.select("image_id", pl.col("width", "height").cast(pl.Float64, strict=False)).iter_rows()
-    for line, (name, width, height) in enumerate(rows, start=2):
-        good = width is not None and height is not None and width > 0 and height > 0
-        if not good or found.get(name, (width, height)) != (width, height):
-            raise BoxError(f"line {line} (film '{name}') has no size, or another above", path=where)
-        found[name] = (width, height)
-    return found

@@ -8,14 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hilum.analysis.box_files import FilmBoxes, read_sizes, table_of, write_boxes, write_submission
+from hilum.analysis.box_files import (
+    FilmBoxes,
+    GrowingTable,
+    class_name,
+    table_of,
+    write_boxes,
+    write_submission,
+)
 from hilum.analysis.detection import Detection
 from hilum.analysis.folder import TIMEOUT, Beside, Formats, Summary, analyze_all
 from hilum.analysis.search import CLASSES
 from hilum.analysis.truth import read_truth
 from hilum.bundles import verify
 from hilum.datasets.box_rows import known_name
-from hilum.datasets.box_tables import COMPETITION_CLASSES
+from hilum.datasets.box_tables import COMPETITION_CLASSES, read_sizes
 from hilum.errors import BundleError, HilumError, one_line
 
 TABLE = "boxes.csv"
@@ -65,8 +72,9 @@ def detect_films(
     truth: readers' boxes to draw beside the output, see `truth.read_truth`.
 
     Boxes below their threshold stand in the tables too, for scores of rank need them; reports show those above. A film goes
-    by the name of its report, which is that of its file, but for files that share a name (`Outcome.renamed`). A film that
-    fails, or is not analysable, stands in no table.
+    by the name of its file in every table; where files share a name, their folders stand before it (`names.names_of`,
+    `Outcome.renamed`). A film that fails, or is not analysable, stands in no table. Rows are added to `boxes.csv` as films
+    end, and put into the order of the films in the end; the submission is written then.
     Raises HilumError for bundles, tables and places that cannot be used, before any film is read.
     """
     folder = Path(out)
@@ -75,8 +83,11 @@ def detect_films(
         raise HilumError("the submission would be a folder", path=submission, mend="Give a file in it.")
     beside = Beside(
         read_truth(truth) if truth is not None else None,
-        read_sizes(sizes) if sizes is not None else None,
+        {name: (width, height) for name, width, height in read_sizes(sizes).iter_rows()}
+        if sizes is not None
+        else None,
     )
+    table_file = GrowingTable(folder / TABLE, beside.sizes)
     summary = analyze_all(
         paths,
         folder,
@@ -87,6 +98,7 @@ def detect_films(
         progress=progress,
         detection=how,
         beside=beside,
+        each=table_file.add,
     )
     table = table_of(summary.boxes, folder / TABLE, beside.sizes)
     write_boxes(table, folder / TABLE)
@@ -120,6 +132,6 @@ def _check(bundles: Sequence[str | Path], numbered: bool) -> None:
 def _draw(films: Sequence[FilmBoxes], path: Path) -> Path:
     from hilum.evaluation.plots_boxes import plot_class_films
 
-    predicted = Counter(name for film in films for name in film.called)
+    predicted = Counter(name for film in films for name in {class_name(called) for called in film.called})
     true: Counter[Any] = Counter(name for film in films for name in {box.name for box in film.truth or ()})
     return plot_class_films(predicted, true, path, len(films))

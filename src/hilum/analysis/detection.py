@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from hilum.analysis.normality import Filter
 from hilum.analysis.report import BoxResult
-from hilum.boxes import METHODS, fuse, group_numbers
+from hilum.boxes import METHODS, fuse, group_numbers, iou
 from hilum.boxes.fuse import Method
-from hilum.boxes.fusion import ConfType
+from hilum.boxes.fusion import ConfType, Fused
 from hilum.bundles import Bundle
 from hilum.bundles.detecting import detect_film
 from hilum.errors import BoxError, BundleError
@@ -75,8 +75,9 @@ def detect_together(
     """Boxes of one or more detectors on a film, in its pixels.
 
     Classes are matched by name. A class that several bundles know is fused over those alone, as boxes of `fusion of A, B`;
-    a class that one of them knows keeps that bundle's boxes. A box is called where a box that went into it reaches its
-    own bundle's threshold of the class (by the score that soft-NMS leaves it); none is where there is no threshold.
+    a class that one of them knows keeps that bundle's boxes. A box is called where a box that went into it, or gave way to
+    it, reaches its own bundle's threshold of the class; soft-NMS asks after the called boxes have lowered each other's
+    scores. None is where there is no threshold.
     `share`: what all scores are multiplied by in the end, before that is decided (`normality.share`); at 0 none is left.
     `windows`: what each bundle sees of the film, by its name, where that is known. Views are the bundles' own: `with_views`.
     """
@@ -188,34 +189,69 @@ class _Rows:
         averaged = how.method in ("wbf", "nmw")
         if given is None and averaged:
             given = np.ones(len(members))  # a detector without any box is one too
-        made = fuse(
+        made = self._made(rows, number, given, how)
+        best = rows[made.row]
+        counts = self.scores[rows] * (1.0 if given is None else given[number])
+        called = np.zeros(len(best), np.bool_)
+        # The box that counts most need not be one that its own bundle calls: weights and thresholds differ.
+        for i in self._calling(rows, number, given, how, share):
+            if made.into[i] >= 0:
+                called[made.into[i]] = True
+                continue
+            # It gave way, to one of its class that counts as much or more; that which it overlaps most stands for it.
+            ahead = np.flatnonzero((self.name[best] == self.name[rows[i]]) & (counts[made.row] >= counts[i]))
+            if len(ahead):
+                called[ahead[iou(self.boxes[[rows[i]]], made.boxes[ahead])[0].argmax()]] = True
+        under = fusion_name([self.bundles[i] for i in members])
+        return [
+            (_result(self.name[row], share * score, box, under, int(seen), len(members)), bool(call))
+            for row, score, box, seen, call in zip(
+                best, made.scores, made.boxes, made.models_in, called, strict=True
+            )
+        ]
+
+    def _made(
+        self,
+        rows: NDArray[np.int64],
+        number: NDArray[np.int64],
+        weights: NDArray[np.float64] | None,
+        how: Detection,
+    ) -> Fused:
+        return fuse(
             self.boxes[rows],
             self.scores[rows],
             number,
             group_numbers(np.zeros(len(rows), np.int64), self.name[rows]),
             method=how.method,
             iou_threshold=how.iou_threshold,
-            weights=given,
+            weights=weights,
             conf_type=how.conf_type,
         )
-        best = rows[made.row]
-        left = np.ones(len(rows))  # what soft-NMS leaves of a score
-        if not averaged:
-            weight = 1.0 if given is None else (given / given.sum())[number[made.row]]
-            left[made.row] = made.scores / (self.scores[best] * weight)
-        # The box that counts most need not be one that its own bundle calls: weights and thresholds differ.
-        reaches = (share * left * self.scores[rows] >= self.cut[rows]) & (made.into >= 0)
-        called = np.zeros(len(best), np.bool_)
-        called[made.into[reaches]] = True
-        under = fusion_name([self.bundles[i] for i in members])
-        return [
-            (_result(self.name[row], share * score, box, under, int(seen)), bool(call))
-            for row, score, box, seen, call in zip(
-                best, made.scores, made.boxes, made.models_in, called, strict=True
-            )
-        ]
+
+    def _calling(
+        self,
+        rows: NDArray[np.int64],
+        number: NDArray[np.int64],
+        weights: NDArray[np.float64] | None,
+        how: Detection,
+        share: float,
+    ) -> NDArray[np.int64]:
+        """The places in `rows` of boxes that reach their own bundle's threshold.
+
+        With soft-NMS they still must when they have lowered each other's scores; a box that is not called lowers none here,
+        for it would take a called one off and not be called itself.
+        """
+        calls = np.flatnonzero(share * self.scores[rows] >= self.cut[rows])
+        if not how.method.startswith("soft-nms"):
+            return calls
+        made = self._made(rows[calls], number[calls], weights, how)
+        left = calls[made.row]
+        weight = 1.0 if weights is None else (weights / weights.sum())[number[left]]
+        return np.asarray(left[share * made.scores / weight >= self.cut[rows[left]]])
 
 
-def _result(name: Any, score: float, box: NDArray[np.float64], bundle: str, seen_by: int = 1) -> BoxResult:
+def _result(
+    name: Any, score: float, box: NDArray[np.float64], bundle: str, seen_by: int = 1, known_by: int = 1
+) -> BoxResult:
     x1, y1, x2, y2 = (float(edge) for edge in box)
-    return BoxResult(str(name), float(score), (x1, y1, x2, y2), bundle, seen_by)
+    return BoxResult(str(name), float(score), (x1, y1, x2, y2), bundle, seen_by, known_by)

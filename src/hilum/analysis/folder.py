@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hilum.analysis.heatmaps import DEFAULT
+from hilum.analysis.names import names_of
 from hilum.analysis.search import expand, failure_of, is_folder
 from hilum.analysis.workers import Failed, run_each
 from hilum.errors import HilumError, one_line
@@ -50,10 +51,11 @@ class Summary:
 
 @dataclass(frozen=True)
 class Job:
-    """One film and the stem of the names of its results."""
+    """One film, the stem of the names of its results, and the film's name in tables (`names.names_of`)."""
 
     path: Path
     stem: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,14 @@ def analyze_all(
     progress: Callable[[int, int], None] | None = None,
     detection: Detection | None = None,
     beside: Beside | None = None,
+    each: Callable[[FilmBoxes], None] | None = None,
 ) -> Summary:
     """Analyse files and folders (searched whole) and write a report of each film, and an index of all, into `out`.
 
     A film that cannot be analysed, crashes its worker or takes longer than `timeout` seconds becomes a failure and the
     others go on. `progress` is told (films done, films in all). `bundles`, `samples`, `seed`, `runtime`,
     `heatmap_method`, `detection`: see `Analyzer`. `beside`: readers' boxes to draw `<name>.beside.png` with, for films that
-    they are known of; a film without one of its sizes is a failure.
+    they are known of; a film without one of its sizes is a failure. `each` is told the boxes of a film as soon as it ends.
     Films are analysed in processes of their own, so a script that calls this keeps its calls under
     `if __name__ == "__main__":`. Raises HilumError where a bundle cannot be loaded, a format is unknown, or `out` cannot be
     written or is one of the folders to search. A film that lies in `out` is never written over.
@@ -120,6 +123,8 @@ def analyze_all(
                 _log(work[index].path, outcome)
             else:
                 reports[index] = outcome
+                if each is not None and outcome[1] is not None:
+                    each(outcome[1])
             if progress is not None:
                 progress(len(reports) + len(failed), len(work))
     finally:  # an interrupted call still has an index of what it did
@@ -143,7 +148,7 @@ def with_stems(films: Sequence[Path], out: Path) -> list[Job]:
     taken.update(start for film in films for start in _beginnings(_written_over(film, out)))
     stems: set[str] = {"index"}
     jobs = []
-    for film in films:
+    for film, name in zip(films, names_of(films), strict=True):
         base = safe_name(film.stem)
         stem, number = base, 1
         while stem.casefold() in taken or not stems.isdisjoint(_beginnings(stem)):
@@ -151,7 +156,7 @@ def with_stems(films: Sequence[Path], out: Path) -> list[Job]:
             stem = f"{base.replace('.', '_')}-{number}"
         stems.add(stem.casefold())
         taken.update(_beginnings(stem))
-        jobs.append(Job(film, stem))
+        jobs.append(Job(film, stem, name))
     return jobs
 
 
@@ -209,21 +214,23 @@ def _analyze_one(
     from hilum.analysis.report import NOTHING_FOUND, ORGANS
 
     known = beside or Beside()
-    if known.sizes is not None and job.stem not in known.sizes:
-        raise HilumError("it has no size in the table of sizes", path=job.path, mend="Add a row for it")
+    if known.sizes is not None and job.name not in known.sizes:
+        mend = f"Add a row of '{job.name}' to it"
+        raise HilumError("it has no size in the table of sizes", path=job.path, mend=mend)
     report = analyzer.analyze(job.path)
     names = write_report(report, out, job.stem, formats)
     boxes = None
     if report.detection is not None:
-        size = known.sizes[job.stem] if known.sizes is not None else None
-        truth = known.truth.of(job.stem, report.film, size) if known.truth is not None else None
-        boxes = FilmBoxes.of(job.stem, report, truth, job.path)
+        size = known.sizes[job.name] if known.sizes is not None else None
+        truth = known.truth.of(job.name, report.film, size) if known.truth is not None else None
+        boxes = FilmBoxes.of(job.name, report, truth, job.path)
         if truth is not None:
             names["beside"] = write_beside(report, truth, size, out, job.stem)
     positive = [f.name for f in report.findings if f.positive and f.name not in NOTHING_FOUND]
     positive += [box.name for box in report.boxes if box.name.lower() not in ORGANS]
     entry = {
         "file": one_line(str(job.path)),
+        "name": job.name,
         "report": names.get("json"),
         "html": names.get("html"),
         "png": names.get("overlay"),

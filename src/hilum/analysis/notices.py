@@ -34,7 +34,7 @@ def mismatches(info: Info, film: Radiograph, window: Window | None = None) -> It
     height, width = info.preparation.size
     down, across = (film.height, film.width) if window is None else (window.height, window.width)
     if min(down / height, across / width) < SMALL:
-        where = " around the lungs" if window is not None and window.found else ""
+        where = " around the lungs" if window is not None and (down, across) != window.film else ""
         yield Notice(
             "small_film",
             f"The film has {across} x {down} pixels{where}; the bundle '{info.name}' was trained on {width} x {height}."
@@ -49,7 +49,15 @@ def mismatches(info: Info, film: Radiograph, window: Window | None = None) -> It
 
 def unfocused(info: Info, window: Window | None) -> Iterable[Notice]:
     """That a bundle which sees films around their lungs saw this one whole."""
-    if window is not None and not window.found:
+    if window is None or window.found:
+        return
+    if info.preparation.focus is None:
+        yield Notice(
+            "masking_without_lungs",
+            f"No lungs were found; the bundle '{info.name}', which was trained on films that are hidden far from them, saw"
+            " the whole film.",
+        )
+    else:
         yield Notice(
             "focus_without_lungs",
             f"No lungs were found to look at; the bundle '{info.name}', which was trained on the square around them, saw the"

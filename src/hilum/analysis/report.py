@@ -78,13 +78,14 @@ class LungsResult:
 @dataclass(frozen=True)
 class BoxResult:
     """A box (x1, y1, x2, y2) in the film's pixels with its score, 0 to 1. `bundle`: a detector's name, or `fusion of A, B`;
-    then `seen_by` says how many of these detectors have a box in it."""
+    then `seen_by` says how many detectors have a box in it, of the `known_by` that know its class."""
 
     name: str
     score: float
     box: tuple[float, float, float, float]
     bundle: str
     seen_by: int = 1
+    known_by: int = 1
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,14 @@ def _source(film: Radiograph) -> dict[str, Any]:
 
 
 def _box(b: BoxResult) -> dict[str, Any]:
-    return {"name": b.name, "score": b.score, "box": list(b.box), "bundle": b.bundle, "seen_by": b.seen_by}
+    return {
+        "name": b.name,
+        "score": b.score,
+        "box": list(b.box),
+        "bundle": b.bundle,
+        "seen_by": b.seen_by,
+        "known_by": b.known_by,
+    }
 
 
 def _detection(found: DetectionResult | None) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hilum.bundles.info import Info
+from hilum.images.preparation import Body, Letters, NearLungs
 
 RESEARCH_USE = "Research use only. Not a medical device. A radiologist must check every result."
 
@@ -112,11 +113,26 @@ def _preparation(info: Info) -> str:
             f"of the smallest square around the lungs, margin {steps.focus.margin:g}, as the bundle"
             f" `{steps.focus.segmenter}` finds them (`{(steps.focus.digest or '')[:16]}`)"
         )
+    if steps.masking is not None:
+        lines.append(_masked(steps.masking))
     for name in ("denoise", "normalise", "clahe"):
         step = getattr(steps, name)
         if step is not None:
             lines.append(f"{name}: {_step(step.model_dump())}")
     return _bullets(lines)
+
+
+def _masked(step: Body | NearLungs | Letters) -> str:
+    text = ", and burnt-in text" if getattr(step, "letters", False) else ""
+    match step:
+        case Body():
+            what = "what lies outside the body"
+        case NearLungs(margin=margin, segmenter=name, digest=digest):
+            found = f"as the bundle `{name}` finds them (`{(digest or '')[:16]}`)"
+            what = f"what lies far from the lungs, margin {margin:g}, {found}"
+        case Letters():
+            what = "burnt-in text"
+    return f"hidden by the mean of the rest: {what}{text}"
 
 
 def _step(values: dict[str, Any]) -> str:

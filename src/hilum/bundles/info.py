@@ -161,9 +161,9 @@ class Info(Step):
         half_at = self.calibration.half_at if self.calibration else None
         if half_at is not None and (len(half_at) != wide or self.task != "multilabel"):
             raise ValueError(f"half_at must have {wide} values, and the task be multilabel")
-        if self.preparation.focus is not None and self.task == "segment":
+        if self.preparation.by_lungs is not None and self.task == "segment":
             raise ValueError(
-                "a bundle that segments sees the whole film: its masks are what a focus is found by"
+                "a bundle that segments sees the whole film: its masks are what a focus, or masking, goes by"
             )
         if (self.task == "multiclass") != (self.group is not None):
             raise ValueError("a multiclass bundle names its group, and no other does")

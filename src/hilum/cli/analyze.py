@@ -136,9 +136,7 @@ def _show(summary: Any) -> None:
     console = Console()
     table = Table("Film", "Above threshold", "Warnings", box=None, pad_edge=False)
     for entry in summary.entries[:ROWS]:
-        table.add_row(
-            escape(Path(entry["file"]).name), escape(_result(entry)), str(len(entry["warnings"]) or "–")
-        )
+        table.add_row(escape(_shown(entry)), escape(_result(entry)), str(len(entry["warnings"]) or "–"))
     if summary.entries:
         console.print(table)
     if len(summary.entries) > ROWS:
@@ -157,6 +155,12 @@ def _show(summary: Any) -> None:
         f" Index: {escape(str(summary.index))}",
         soft_wrap=True,
     )
+
+
+def _shown(entry: dict[str, Any]) -> str:
+    """The file's name; with folders where another film has it too."""
+    name: str = entry["name"]
+    return name if "/" in name else Path(entry["file"]).name
 
 
 def _result(entry: dict[str, Any]) -> str:

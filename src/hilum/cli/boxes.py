@@ -306,22 +306,6 @@ def _weights(weights: str | None, tables: int) -> list[float] | None:
 
 
 def _sizes(path: Path | None) -> pl.DataFrame | None:
-    if path is None:
-        return None
-    import polars as pl
+    from hilum.datasets import box_tables
 
-    from hilum.datasets import disk
-    from hilum.errors import BoxError
-
-    table = disk.read_csv(path)
-    disk.need_columns(table, ("image_id", "width", "height"), path)
-    sizes = table.select("image_id", pl.col("width", "height").cast(pl.Float64, strict=False))
-    wrong = sizes.with_row_index("line", offset=2).filter(
-        ~((pl.col("width") > 0) & (pl.col("height") > 0)).fill_null(False)
-        | ~pl.col("image_id").is_first_distinct()
-    )
-    if wrong.height:
-        raise BoxError(
-            f"line {wrong['line'][0]} (film '{wrong['image_id'][0]}') has no size, or stands twice", path=path
-        )
-    return sizes
+    return None if path is None else box_tables.read_sizes(path)

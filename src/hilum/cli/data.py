@@ -195,7 +195,7 @@ def store(
     chosen = _preparation(preparation) if preparation else Preparation(size=(size, size))
     held = verify and pixel_store.verify(out)
     windows = None
-    if chosen.focus is not None:
+    if chosen.by_lungs is not None:
         from hilum.learning import focusing
 
         chosen = focusing.pinned_preparation(chosen)

@@ -212,7 +212,13 @@ def _plain(done: Outcome) -> dict[str, Any]:
         "submission": str(done.submission) if done.submission else None,
         "classes": str(done.classes) if done.classes else None,
         "films": [
-            {"film": film.name, "boxes": len(film.boxes), "called": list(film.called), "normal": film.normal}
+            {
+                "film": film.name,
+                "file": str(film.file),
+                "boxes": len(film.boxes),
+                "called": list(film.called),
+                "normal": film.normal,
+            }
             for film in summary.boxes
         ],
         "not_analysable": list(done.unjudged),

@@ -20,6 +20,7 @@ from typing import Literal
 import polars as pl
 
 from hilum.datasets import box_table_rows as rows_of
+from hilum.datasets import disk
 from hilum.datasets.box_rows import CORNERS
 from hilum.datasets.box_table_rows import COMPETITION_CLASSES, NO_FINDING, Fault
 from hilum.errors import BoxError
@@ -110,20 +111,31 @@ def refuse(faults: Sequence[Fault]) -> None:
 
 
 def write(table: BoxTable, path: str | Path, form: Format | None = None) -> Path:
-    """Write the table in a format (default its own), gzipped where `path` ends in .gz; numbers keep seven digits.
+    """Write the table in a format (default its own), gzipped where `path` ends in .gz; numbers keep seven digits. The file
+    is there whole or not at all.
 
     In a submission classes are the competition's numbers: BoxError for others.
     """
     target = Path(path)
+    content = text(replace(table, path=target), form or table.format)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    part.write_bytes(gzip.compress(content, mtime=0) if target.suffix == ".gz" else content)
+    part.replace(target)
+    return target
+
+
+def text(table: BoxTable, form: Format, *, header: bool = True) -> bytes:
+    """What `write` writes of the table, not compressed; without its first line where tables are joined."""
     boxes = table.boxes.with_columns(
         pl.Series(c, [f"{v:.7g}" for v in table.boxes[c]], pl.String) for c in ("score", *CORNERS)
     )
     films = table.films.select("image_id")
-    if (form or table.format) == "submission":
+    if form == "submission":
         strange = sorted(set(boxes["finding"]) - set(COMPETITION_CLASSES))
         if strange:
             mend = "Write the long format, which has names."
-            raise BoxError(f"'{strange[0]}' has no number in a submission", path=target, mend=mend)
+            raise BoxError(f"'{strange[0]}' has no number in a submission", path=table.path, mend=mend)
         number = {name: str(i) for i, name in enumerate(COMPETITION_CLASSES)}
         words = boxes.with_columns(
             words=pl.concat_str(
@@ -141,10 +153,7 @@ def write(table: BoxTable, path: str | Path, form: Format | None = None) -> Path
         rows = films.join(boxes, on="image_id", how="left", maintain_order="left").select(
             "image_id", pl.col("finding").alias("class"), "score", *CORNERS
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    text = rows.write_csv().encode()
-    target.write_bytes(gzip.compress(text, mtime=0) if target.suffix == ".gz" else text)
-    return target
+    return rows.write_csv(include_header=header).encode()
 
 
 def with_no_finding(truth: BoxTable) -> BoxTable:
@@ -156,3 +165,25 @@ def with_no_finding(truth: BoxTable) -> BoxTable:
         **{c: pl.lit(float(c in ("x2", "y2"))) for c in CORNERS},
     )
     return replace(truth, boxes=pl.concat([truth.boxes, units.select(truth.boxes.columns)]))
+
+
+def read_sizes(path: str | Path) -> pl.DataFrame:
+    """`image_id`, `width`, `height` (float64) of films as they were published, a row a film; the table has these columns.
+
+    Raises DataError for a table without them, BoxError for a row without a film or a size, or with another size than above.
+    """
+    where = Path(path)
+    table = disk.read_csv(where)
+    disk.need_columns(table, ("image_id", "width", "height"), where)
+    read = table.select("image_id", pl.col("width", "height").cast(pl.Float64, strict=False))
+    good = pl.all_horizontal(pl.col(c).is_finite() & (pl.col(c) > 0) for c in ("width", "height"))
+    sizes = read.with_row_index("line", offset=2).unique(
+        ["image_id", "width", "height"], keep="first", maintain_order=True
+    )
+    wrong = sizes.filter(
+        ~good.fill_null(False) | pl.col("image_id").is_null() | ~pl.col("image_id").is_first_distinct()
+    )
+    if wrong.height:
+        line, name = wrong.select("line", "image_id").row(0)
+        raise BoxError(f"line {line} (film '{name or ''}') has no size, or another above", path=where)
+    return sizes.drop("line")

@@ -49,8 +49,9 @@ class PixelStore:
     folder: where it lies. preparation: how its films were prepared.
     index: `row`, `image_id`, `path`, `digest` (SHA-256 of the film's file) of every film that could be read.
     failures: `image_id`, `path`, `fault` of every film that could not: `rows` refuses them.
-    windows: where the preparation has a focus, the part of each film that was prepared: `image_id`, the film's `height` and
-        `width`, `left`, `top`, `across` and `down` of the window in its pixels, and whether `lungs_found`; else None.
+    windows: where the preparation goes by the lungs, the part of each film that was prepared: `image_id`, the film's
+        `height` and `width`, `left`, `top`, `across` and `down` of the window in its pixels, and whether
+        `lungs_found`; else None.
     """
 
     folder: Path
@@ -77,7 +78,7 @@ class PixelStore:
 
     @cached_property
     def window_of(self) -> dict[str, Window]:
-        """The window of each film, where the preparation has a focus; else empty."""
+        """The window of each film, where the preparation goes by the lungs; else empty. What was hidden is not kept."""
         rows = () if self.windows is None else self.windows.iter_rows()
         return {name: Window((height, width), *where) for name, height, width, *where in rows}
 
@@ -134,7 +135,7 @@ class PixelStore:
             table.filter(~good).select("image_id", "path", "fault"),
             np.load(folder / "images.npy", mmap_mode="r"),
             np.load(folder / "masks.npy", mmap_mode="r") if header["masks"] else None,
-            pl.read_parquet(folder / _WINDOWS_FILE) if made_by.focus is not None else None,
+            pl.read_parquet(folder / _WINDOWS_FILE) if made_by.by_lungs is not None else None,
         )
         if manifest is not None:
             _hold_to(manifest, table, folder)
@@ -156,7 +157,7 @@ def build(
     `masks`: prepare the manifest's masks on the same grid; a film without one is IGNORE all over. `workers`:
     processes (default: one a core; 0 works in this process). Films that cannot be read are named in
     `failures` and in the log, and are tried again by the next build. `windows`: says which part of a film is
-    prepared, where the preparation has a focus. DataError where the folder holds a store of something else, or where
+    prepared, where the preparation goes by the lungs. DataError where the folder holds a store of something else, or where
     a film's bytes are no longer those that its row was made of.
     """
     folder = Path(folder)
@@ -164,9 +165,10 @@ def build(
         raise DataError("the manifest has no films", path=folder)
     if masks and "mask" not in manifest.table.columns:
         raise DataError("the manifest has no masks", path=folder, mend="Build the store without masks.")
-    if (windows is None) != (preparation.focus is None):
+    if (windows is None) != (preparation.by_lungs is None):
         raise DataError(
-            "a preparation with a focus, and no other, wants to be told the window of each film", path=folder
+            "a preparation that goes by the lungs, and no other, wants to be told the window of each film",
+            path=folder,
         )
     store_files.lay_out(manifest, preparation, folder, masks)
     ledger = store_files.Ledger(folder, masks)
@@ -183,7 +185,7 @@ def build(
             logger.warning("%s: left out: %s", manifest.table["image_id"][outcome.row], outcome.fault)
         ledger.add(outcome, _FLUSH_EVERY)
     ledger.sync()
-    _finish(manifest, folder, ledger.outcomes(), masks, focused=preparation.focus is not None)
+    _finish(manifest, folder, ledger.outcomes(), masks, focused=preparation.by_lungs is not None)
     return PixelStore.open(folder)
 
 

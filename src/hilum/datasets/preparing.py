@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class Outcome:
     """What became of a row: the SHA-256 of the film's file and of its mask's, or the fault.
 
     `stamp`: `fingerprint.stamp` of both files; None in stores of versions that took none. `window`: the fields of the
-    `Window` that was prepared, None of a whole film.
+    `Window` that was prepared, but for what was hidden of it; None of a whole film.
     """
 
     row: int
@@ -119,7 +119,7 @@ def prepare_one(
         return Outcome(task.row, fault=str(fault))
     except (OSError, MemoryError, ValueError) as fault:
         return Outcome(task.row, fault=f"{task.path}: {type(fault).__name__}: {fault}")
-    seen = None if window is None else astuple(window)
+    seen = None if window is None else astuple(replace(window, clear=None))[:-1]
     return Outcome(task.row, film.digest, None, taken, mask_digest, seen)
 
 

@@ -7,7 +7,7 @@ as they do without a crop.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import cv2
@@ -27,6 +27,8 @@ class Window:
     """Columns `left` to `left + width` and rows `top` to `top + height` of a film of (height, width) `film`, in pixels.
 
     `found`: False where no lungs were found to put a window around, which is then the whole film.
+    `clear`: the pixels (height, width) of the film that the model sees, where the others are hidden by what lungs they lie
+    far from (`masking`); None: all. It moves nothing, and takes no part in comparisons.
     """
 
     film: tuple[int, int]
@@ -35,6 +37,7 @@ class Window:
     width: int
     height: int
     found: bool = True
+    clear: NDArray[np.bool_] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def whole(cls, film: tuple[int, int]) -> Window:

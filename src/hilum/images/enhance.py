@@ -38,22 +38,31 @@ def non_local_means(pixels: Pixels, strength: float = 0.02, patch: int = 5, sear
     return out.astype(np.float32) / np.float32(65535)
 
 
-def stretch(pixels: Pixels, low: float = 0.0, high: float = 100.0) -> Pixels:
-    """Percentiles `low` and `high` (0 to 100) become 0 and 1; values outside are clipped. A constant image becomes 0."""
+def stretch(
+    pixels: Pixels, low: float = 0.0, high: float = 100.0, of: NDArray[np.bool_] | None = None
+) -> Pixels:
+    """Percentiles `low` and `high` (0 to 100) become 0 and 1; values outside are clipped. A constant image becomes 0.
+
+    `of`: the pixels (h, w) that the percentiles are of; None: all.
+    """
     if not 0 <= low < high <= 100:
         raise ValueError(f"percentiles must be 0 <= low < high <= 100, got {low} and {high}")
-    floor, ceiling = np.percentile(pixels, [low, high])
+    floor, ceiling = np.percentile(pixels if of is None else pixels[of], [low, high])
     if ceiling <= floor:
         return np.zeros_like(pixels)
     return np.clip((pixels - np.float32(floor)) / np.float32(ceiling - floor), 0, 1).astype(np.float32)
 
 
-def unit_variance(pixels: Pixels, spread: float = 3.0) -> Pixels:
-    """Zero mean and unit variance, kept in [0, 1]: mean becomes 0.5 and `spread` standard deviations become 0 and 1."""
-    if pixels.min() == pixels.max():  # the float32 mean of equal values is not quite their value
+def unit_variance(pixels: Pixels, spread: float = 3.0, of: NDArray[np.bool_] | None = None) -> Pixels:
+    """Zero mean and unit variance, kept in [0, 1]: mean becomes 0.5 and `spread` standard deviations become 0 and 1.
+
+    `of`: the pixels (h, w) that mean and deviation are of; None: all.
+    """
+    values = pixels if of is None else pixels[of]
+    if values.min() == values.max():  # the float32 mean of equal values is not quite their value
         return np.full_like(pixels, 0.5)
-    deviation = float(pixels.std())
-    scaled = (pixels - np.float32(pixels.mean())) / np.float32(2 * spread * deviation) + np.float32(0.5)
+    deviation = float(values.std())
+    scaled = (pixels - np.float32(values.mean())) / np.float32(2 * spread * deviation) + np.float32(0.5)
     return np.clip(scaled, 0, 1).astype(np.float32)
 
 

@@ -77,7 +77,7 @@ def evaluate(
     with named(out):
         out.mkdir(parents=True, exist_ok=True)
         (out / DONE).unlink(missing_ok=True)
-    whole: list[str] = []  # films that a bundle with a focus saw whole, for want of lungs
+    whole: list[str] = []  # films that a bundle which goes by the lungs saw whole, for want of lungs
     if loaded.info.task == "segment":
         films, scores, failures = _overlaps(loaded, films)
         result = measure_segmenter(scores, films, out, unit="pixels of the film")
@@ -90,8 +90,13 @@ def evaluate(
         result = measure_classifier(loaded, logits, np.asarray(known_labels(loaded, films)), films, out)
     title = name or (Path(manifest).stem if not isinstance(manifest, Manifest) else "evaluation")
     result = _described(result, films, failures, split, where_sql)
-    if loaded.info.preparation.focus is not None:
-        seen = f"The model saw the square around the lungs; films without any found, which it saw whole: {len(whole)}."
+    if loaded.info.preparation.by_lungs is not None:
+        square = (
+            "the square around the lungs"
+            if loaded.info.preparation.focus is not None
+            else "films hidden far from the lungs"
+        )
+        seen = f"The model saw {square}; films without any found, which it saw whole: {len(whole)}."
         result = {**result, "note": f"{result['note']} {seen}", "seen_whole": whole}
     if leaky:
         logger.warning("%s", LEAKY_NOTE)

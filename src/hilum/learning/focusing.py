@@ -1,4 +1,4 @@
-"""Recipes whose model sees the square around the lungs: the segmenter they name is held to, and films are cut by it."""
+"""Recipes whose model sees films around their lungs: the segmenter they name is held to, and films are cut by it."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ logger = logging.getLogger(__name__)
 
 
 def pinned(recipe: Recipe) -> Recipe:
-    """The recipe with the digest of the segmenter that its focus names; without a focus, the recipe itself.
+    """The recipe with the digest of the segmenter that its preparation names; where it names none, the recipe itself.
 
     RecipeError where the segmenter is not there, does not outline lungs, or is not the one that the recipe holds to.
     """
     steps = recipe.preparation
-    if steps.focus is None:
+    if steps.by_lungs is None:
         return recipe
     return recipe.model_copy(update={"preparation": pinned_preparation(steps)})
 
 
 def pinned_preparation(steps: Preparation) -> Preparation:
-    """The same of a preparation that has a focus."""
-    assert steps.focus is not None
+    """The same of a preparation that goes by the lungs."""
+    assert steps.by_lungs is not None
     try:
-        held = focus.pinned(steps.focus)
+        return steps.with_segmenter(digest=focus.pinned(steps.by_lungs).digest)
     except HilumError as error:
+        step = "focus" if steps.focus is not None else "masking"
         raise RecipeError(
-            f"preparation.focus.segmenter: '{error.path or steps.focus.segmenter}': {error.fault}",
+            f"preparation.{step}.segmenter: '{error.path or steps.by_lungs.segmenter}': {error.fault}",
             mend=error.mend,
         ) from error
-    return steps.model_copy(update={"focus": held})
 
 
 def finder(steps: Preparation) -> focus.Finder | None:
     """What says which part of a film is prepared; None: the whole of every film."""
-    return None if steps.focus is None else focus.Finder(steps.focus)
+    return None if steps.by_lungs is None else focus.Finder(steps)
 
 
 def tell_whole(store: PixelStore) -> None:

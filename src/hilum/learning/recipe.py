@@ -134,9 +134,10 @@ class Recipe(Section):
             raise ValueError(f"task {self.task!r} does not go with loss {self.loss.kind!r}")
         if (self.task == "detect") != (self.loss.kind in DETECTION):
             raise ValueError(f"task {self.task!r} does not go with loss {self.loss.kind!r}")
-        if self.preparation.focus is not None and self.task == "segment":
+        if self.preparation.by_lungs is not None and self.task == "segment":
+            step = "focus" if self.preparation.focus is not None else "masking"
             raise ValueError(
-                "preparation.focus goes with tasks that look inside the lungs: a segmentation finds them on the whole film"
+                f"preparation.{step} goes with tasks that look inside the lungs: a segmentation finds them on the whole film"
             )
         if self.augmentation.mosaic and self.task != "detect":
             raise ValueError("augmentation.mosaic goes with task 'detect' only")
@@ -185,7 +186,7 @@ class Recipe(Section):
         unasked: Any = {} if self.data.readers else {"readers": True}
         kept: Any = {
             "data": {**PLACES["data"], **unasked},
-            "preparation": {"focus": {"digest"}},
+            "preparation": {"focus": {"digest"}, "masking": {"digest"}},
             **({} if self.augmentation.mosaic else {"augmentation": {"mosaic"}}),
             **({} if any(p.multi_scale for p in self.phases) else {"phases": {"__all__": {"multi_scale"}}}),
         }
@@ -201,9 +202,8 @@ class Recipe(Section):
         given = self.model.pretrained
         named = tuple(map(_named, given)) if isinstance(given, tuple) else _named(given)
         model, steps = self.model.model_copy(update={"pretrained": named}), self.preparation
-        if steps.focus is not None:
-            focus = steps.focus.model_copy(update={"segmenter": _shelved(steps.focus.segmenter)})
-            steps = steps.model_copy(update={"focus": focus})
+        if steps.by_lungs is not None:
+            steps = steps.with_segmenter(segmenter=_shelved(steps.by_lungs.segmenter))
         return self.model_copy(update={"model": model, "preparation": steps})
 
     def as_yaml(self) -> str:

@@ -81,14 +81,14 @@ def finished(recipe: Recipe, folder: str | Path) -> Path | None:
 
 
 def _hold_to_split(folder: Path, stuff: material.Material, recipe: Recipe) -> None:
-    """Write down who is on which side, or refuse to go on with other films, another split or other lungs to look at than
+    """Write down who is on which side, or refuse to go on with other films, another split or other lungs to go by than
     the run began with.
     """
     note = folder / "split.json"
     parts = {"train": stuff.train.manifest.digest, "validation": stuff.validation.manifest.digest}
     known: dict[str, Any] = {"digest": stuff.split.digest, "counts": stuff.split.counts, "films": parts}
-    if recipe.preparation.focus is not None:
-        known["segmenter"] = recipe.preparation.focus.digest
+    if recipe.preparation.by_lungs is not None:
+        known["segmenter"] = recipe.preparation.by_lungs.digest
     before = json.loads(note.read_text()) if note.is_file() else {}
     if any(before.get(name, value) != value for name, value in known.items()):
         raise _other_films(folder)
@@ -97,7 +97,7 @@ def _hold_to_split(folder: Path, stuff: material.Material, recipe: Recipe) -> No
 
 def _other_films(folder: Path) -> RecipeError:
     return RecipeError(
-        "the films, their labels, their split or the lungs they are cut around are not those that this run began with",
+        "the films, their labels, their split or the lungs they are cut or masked by are not those that this run began with",
         path=folder,
         mend="Choose another folder with --out, or bring the data back",
     )

@@ -28,8 +28,8 @@ def write_index(
 ) -> Path:
     """Write `index.json` and `index.html` into the folder `out`; returns the page's path.
 
-    `entries`: one a film analysed, with `file`, `report`, `html`, `png` (names in `out`, or None), `analysable`,
-    `reason`, `positive` (names of findings) and `warnings` (their texts). `failures`: `file`, `fault`, `mend`.
+    `entries`: one a film analysed, with `file`, `name` (in tables), `report`, `html`, `png` (names in `out`, or None),
+    `analysable`, `reason`, `positive` (names of findings) and `warnings` (their texts). `failures`: `file`, `fault`, `mend`.
     `elapsed`: seconds.
     Raises HilumError for a folder that cannot be written.
     """
