@@ -20,6 +20,7 @@ _SUPPORT = {
     "two_backbones",
     "heads",
     "describe",
+    "gan",
 }
 
 
