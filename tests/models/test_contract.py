@@ -71,7 +71,13 @@ SMALL: dict[str, list[dict]] = {
         {"hidden": 32, "layers": 1, "queries": 10, "denoising": 0, "channels": 3, "size": (64, 64)},
     ],
     "ssgan_vit": [
-        {"backbone": "resnet10t", "main": "vit_tiny_patch16_224", "film": 16, "film_width": 4, "size": (64, 64)},
+        {
+            "backbone": "resnet10t",
+            "main": "vit_tiny_patch16_224",
+            "film": 16,
+            "film_width": 4,
+            "size": (64, 64),
+        },
         {"backbone": None, "main": "resnet10t", "film": 16, "film_width": 4, "size": (64, 96)},
         {"backbone": None, "main": None, "film": 32, "film_width": 4},
     ],
@@ -266,7 +272,9 @@ def test_a_training_step_reaches_every_parameter(model):
     # RT-DETR's classes of true boxes with noise are learnt beside true boxes alone.
     apart = {f"backbone.conv_head.{kind}" for kind in ("weight", "bias")}
     # A discriminator's own outputs are held by its loss, not by the logits.
-    apart |= {name for name in without if name.startswith(("discriminator.realness", "discriminator.labels"))}
+    apart |= {
+        name for name in without if name.startswith(("discriminator.realness", "discriminator.findings"))
+    }
     assert not without - apart - {"network.model.denoising_class_embed.weight"}
 
 

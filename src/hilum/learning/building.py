@@ -14,6 +14,7 @@ from hilum.models import Classifier, Model, Segmenter, build
 from hilum.models.contract import Detector
 from hilum.models.describe import options
 from hilum.models.registry import builder
+from hilum.models.ssgan_vit import BLOCKS
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,13 @@ def build_model(recipe: Recipe) -> Model:
     if recipe.data.auxiliary and not (isinstance(model, Classifier) and model.linear_head()):
         raise RecipeError("data.auxiliary: the model's head is not one linear layer, which alone can be cut")
     return model
+
+
+def discriminator_start(recipe: Recipe) -> str | None:
+    """Where the weights of the GAN lie that a model of several blocks takes its discriminator from; None without."""
+    given = recipe.model.pretrained
+    place = BLOCKS.index("discriminator")
+    return _start(recipe, given[place]) if isinstance(given, tuple) and len(given) > place else None
 
 
 def _start(recipe: Recipe, given: str | None) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,20 @@ from hilum.learning.writing import whole
 
 logger = logging.getLogger(__name__)
 
-FIELDS = ("phase", "epoch", "training_loss", "validation_loss", "validation_score", "rate", "seconds")
+FIELDS = (
+    "phase",
+    "epoch",
+    "training_loss",
+    "validation_loss",
+    "training_score",
+    "validation_score",
+    "rate",
+    "seconds",
+)
 
 
 class History:
-    """Rows of `FIELDS`. `tensorboard`: write the same numbers for TensorBoard too (MissingExtraError without it)."""
+    """Rows of `FIELDS`; `training_score` of classifiers alone. `tensorboard`: write the same numbers for TensorBoard too (MissingExtraError without it)."""
 
     def __init__(self, folder: Path, tensorboard: bool = False) -> None:
         self.folder, self.path = folder, folder / "history.csv"
@@ -36,6 +46,7 @@ class History:
             "epoch": epoch,
             "training_loss": values.get("training/loss"),
             "validation_loss": values.get("validation/loss"),
+            "training_score": values.get("training/score"),
             "validation_score": values.get("validation/score"),
             "rate": rate,
             "seconds": round(now - self._since, 1),
@@ -67,11 +78,14 @@ class History:
         from hilum.evaluation.plots import plot_training
 
         def column(name: str) -> list[float]:
-            return [float(row[name]) for row in self.rows]
+            return [
+                float(row.get(name) or "nan") for row in self.rows
+            ]  # runs of before lack the training score
 
+        scored = {"train": column("training_score"), "validation": column("validation_score")}
         curves = {
             "loss": {"train": column("training_loss"), "validation": column("validation_loss")},
-            "score": {"validation": column("validation_score")},
+            "score": {name: values for name, values in scored.items() if not all(map(math.isnan, values))},
         }
         starts = [i for i in range(1, len(self.rows)) if self.rows[i]["phase"] != self.rows[i - 1]["phase"]]
         return plot_training(curves, self.folder / "curves.png", phases=starts)

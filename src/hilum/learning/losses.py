@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from hilum.learning.gan_loss import Adversarial, gradient_penalty, shares, told_apart
 from hilum.learning.set_loss import SetGains, set_loss
 from hilum.learning.yolo_loss import Gains, yolo_loss
 from hilum.models.contract import Detector, Taught
+from hilum.models.gan import Discriminator
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -112,6 +114,49 @@ class Focal(_Options):
         return binary_focal(logits, targets, self.alpha, self.gamma, self.negatives, weight)
 
 
+class Joint(_Options):
+    """For findings by a model with a discriminator (`ssgan_vit`): `labels` + `adversarial` x what tells real films from
+    synthetic ones (`form` and `penalty` as `learning.gan_loss` has them) + `discriminator_labels` x the cross-entropy of the
+    discriminator's own finding logits on real films.
+
+    With both weights 0 it is `labels` alone. Of validation films it is `labels` alone too. `latent`: numbers of noise that the
+    generator was made for.
+    """
+
+    kind: Literal["joint"] = "joint"
+    labels: Annotated[BinaryCrossEntropy | Focal, Field(discriminator="kind")] = BinaryCrossEntropy()
+    adversarial: float = Field(0.1, ge=0, allow_inf_nan=False)
+    discriminator_labels: float = Field(0.1, ge=0, allow_inf_nan=False)
+    form: Adversarial = "wgan_gp"
+    penalty: float = Field(10.0, ge=0, allow_inf_nan=False)
+    latent: int = Field(100, ge=1)
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return self.labels(logits, targets)
+
+    def of_discriminator(
+        self,
+        discriminator: Discriminator,
+        real: Tensor,
+        targets: Tensor,
+        synthetic: Tensor | None,
+        share: Tensor,
+    ) -> Tensor:
+        """The other two parts, float32, of films (n, 1, s, s) in [-1, 1] and targets (n, labels), NaN unknown; `synthetic`
+        films are None where `adversarial` is 0; `share` (n,) as in `gan_loss.gradient_penalty`.
+        """
+        realness, logits = discriminator(real)
+        kind = shares if discriminator.classes == "softmax" else binary_cross_entropy
+        loss = self.discriminator_labels * kind(logits, targets)
+        if synthetic is None:
+            return loss
+        apart = told_apart(realness, discriminator(synthetic)[0], self.form)
+        if self.form == "wgan_gp" and self.penalty:
+            steep = gradient_penalty(lambda films: discriminator(films)[0], real, synthetic, share)
+            apart = apart + self.penalty * steep
+        return loss + self.adversarial * apart
+
+
 class CrossEntropy(_Options):
     """For classes of which exactly one holds."""
 
@@ -203,7 +248,7 @@ DETECTION = ("yolo", "set")
 
 
 AnyLoss = Annotated[
-    BinaryCrossEntropy | Focal | CrossEntropy | Dice | BCEDice | FocalDice | Yolo | SetPrediction,
+    BinaryCrossEntropy | Focal | Joint | CrossEntropy | Dice | BCEDice | FocalDice | Yolo | SetPrediction,
     Field(discriminator="kind"),
 ]
 

@@ -19,7 +19,7 @@ from hilum.errors import EvaluationError
 from hilum.evaluation.thresholds import choose_thresholds
 from hilum.findings import has_side
 from hilum.images.preparation import Preparation
-from hilum.learning.losses import DETECTION, WEIGHTS, AnyLoss, BinaryCrossEntropy
+from hilum.learning.losses import DETECTION, WEIGHTS, AnyLoss, BinaryCrossEntropy, Joint
 from hilum.learning.recipe_data import Data, Section
 
 
@@ -134,6 +134,10 @@ class Recipe(Section):
             raise ValueError(f"task {self.task!r} does not go with loss {self.loss.kind!r}")
         if (self.task == "detect") != (self.loss.kind in DETECTION):
             raise ValueError(f"task {self.task!r} does not go with loss {self.loss.kind!r}")
+        if isinstance(self.loss, Joint) and self.task != "multilabel":
+            raise ValueError(f"task {self.task!r} does not go with loss 'joint'")
+        if isinstance(self.loss, Joint) and self.data.auxiliary:
+            raise ValueError("data.auxiliary does not go with loss 'joint'")
         if self.preparation.focus is not None and self.task == "segment":
             raise ValueError(
                 "preparation.focus goes with tasks that look inside the lungs: a segmentation finds them on the whole film"
@@ -166,8 +170,9 @@ class Recipe(Section):
         return self
 
     def _weights_fit(self) -> None:
-        option = WEIGHTS.get(self.loss.kind)
-        given = getattr(self.loss, option) if option else "none"
+        loss = self.loss.labels if isinstance(self.loss, Joint) else self.loss
+        option = WEIGHTS.get(loss.kind)
+        given = getattr(loss, option) if option else "none"
         if given == "none":
             return
         if self.task == "segment":
@@ -183,6 +188,7 @@ class Recipe(Section):
         A segmenter is asked for by its name; what it was then, a run's `split.json` holds to.
         """
         unasked: Any = {} if self.data.readers else {"readers": True}
+        unasked |= {"labelled": True} if self.data.labelled == 1 else {}
         kept: Any = {
             "data": {**PLACES["data"], **unasked},
             "preparation": {"focus": {"digest"}},

@@ -93,6 +93,8 @@ class Data(Section):
     `readers`: how boxes of several readers of a film become one truth, a rule of `datasets.readers.RULES` or a reader's
     name; None takes the boxes as they are.
     `fraction`: share of the patients to keep, drawn by a hash of each, so that a smaller share lies within a greater one.
+    `labelled`: share of the training patients to learn from, drawn by a hash of each and of the recipe's seed, so that of
+    one seed a smaller share lies within a greater one; validation and test keep all of theirs.
     `teacher`: weight, 0 to 1, of a teacher's calibrated probability in a training film's target where there is one.
     """
 
@@ -105,6 +107,7 @@ class Data(Section):
     learn_from: str | None = None
     readers: str | None = None
     fraction: float = Field(1.0, gt=0, le=1)
+    labelled: float = Field(1.0, gt=0, le=1)
     split: SplitData = SplitData()
     teacher: float = Field(0.0, ge=0, le=1)
     store: str = "stores"

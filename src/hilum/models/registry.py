@@ -20,7 +20,6 @@ _SUPPORT = {
     "two_backbones",
     "heads",
     "describe",
-    "gan",
 }
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from hilum.errors import RecipeError
 from hilum.models.backbones import IMAGENET, Backbone, patches
 from hilum.models.contract import Classifier
-from hilum.models.gan import Discriminator
+from hilum.models.gan import Classes, Discriminator
 from hilum.models.pretrained import load_pretrained
 from hilum.models.registry import register
 from hilum.models.two_backbones import Pretrained, on_one_grid, renormalised
@@ -54,7 +54,7 @@ class SsganVit(Classifier):
         film: int = 64,
         film_width: int = 64,
         findings: int | None = None,
-        classes: str = "sigmoid",
+        classes: Classes = "sigmoid",
     ) -> None:
         super().__init__()
         starts = dict(zip(BLOCKS, _one_each(pretrained), strict=True))
@@ -66,23 +66,23 @@ class SsganVit(Classifier):
         self.input_size = tuple(size or (first.input_size if first else (film, film)))
         self.backbones = tuple(name for name in (backbone, main) if name)
         self.channels, self.film = channels, film
+        self.findings, self.film_width = outputs if findings is None else findings, film_width
         self.discriminator = _discriminator(
-            discriminator, outputs if findings is None else findings, film, film_width, classes, starts
+            discriminator, self.findings, film, film_width, classes, starts["discriminator"]
         )
         widths = {"backbone": getattr(self.backbone, "width", 0), "main": getattr(self.main, "width", 0)}
-        side = 0
         if self.discriminator is not None:
-            with torch.no_grad():
-                seen = self.discriminator.features(torch.zeros(1, 1, film, film))
-            widths["discriminator"], side = seen.shape[1], seen.shape[2]
+            widths["discriminator"] = self.discriminator.width
         self.widths = {block: widths[block] for block in BLOCKS if widths.get(block)}
         if not self.widths:
             raise RecipeError(
                 "model.options: there is no block left", mend="Give `main`, `backbone` or `discriminator`"
             )
         self.tokens = None
-        if side and self.main is not None and isinstance(self.main.net, VisionTransformer):
-            self.tokens = Tokens(self.widths["discriminator"], self.main.width, side * side)
+        if self.discriminator and self.main and isinstance(self.main.net, VisionTransformer):
+            with torch.no_grad():
+                places = self.discriminator.features(torch.zeros(1, 1, film, film))[0, 0].numel()
+            self.tokens = Tokens(self.discriminator.width, self.main.width, places)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(sum(self.widths.values()), outputs))
 
     def feature_map(self, images: Tensor) -> Tensor:
@@ -105,9 +105,7 @@ class SsganVit(Classifier):
             found["main"] = _with_tokens(self.main.net, images, self.tokens(found["discriminator"]))
         elif self.main is not None:
             found["main"] = self.main(images)
-        return {
-            block: found[block] * 0 if block in self.without else found[block] for block in self.widths
-        }
+        return {block: found[block] * 0 if block in self.without else found[block] for block in self.widths}
 
     def films(self, images: Tensor) -> Tensor:
         """Images (n, channels, h, w) as the discriminator takes them: grey (n, 1, film, film) in [-1, 1]."""
@@ -149,13 +147,13 @@ def _with_tokens(net: Any, images: Tensor, further: Tensor) -> Tensor:
 
 
 def _discriminator(
-    wanted: bool, findings: int, film: int, width: int, classes: str, starts: dict[str, Any]
+    wanted: bool, findings: int, film: int, width: int, classes: Classes, start: str | Path | None
 ) -> Discriminator | None:
     if not wanted:
         return None
-    made = Discriminator(findings, channels=1, size=film, width=width, classes=classes)  # type: ignore[arg-type]
-    if starts["discriminator"] is not None:
-        load_pretrained(made, starts["discriminator"])
+    made = Discriminator(findings, channels=1, size=film, width=width, classes=classes)
+    if start is not None:
+        load_pretrained(made, start)
     return made
 
 

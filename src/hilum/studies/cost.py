@@ -11,10 +11,11 @@ import torch
 
 from hilum.datasets.manifest import Manifest
 from hilum.learning.building import build_model
-from hilum.learning.losses import SetPrediction, Yolo
+from hilum.learning.losses import Joint, SetPrediction, Yolo
 from hilum.learning.material import manifest_of, parted
 from hilum.learning.recipe import Phase, Recipe
 from hilum.models.contract import Detector
+from hilum.models.ssgan_vit import SsganVit
 from hilum.studies.jobs import Job, by_arm
 from hilum.studies.machine import device_of
 
@@ -171,4 +172,9 @@ def _loss(
     if isinstance(recipe.loss, Yolo | SetPrediction):
         assert isinstance(model, Detector)
         return recipe.loss(model, model.taught(images, targets), targets)
+    if isinstance(recipe.loss, Joint) and isinstance(model, SsganVit) and model.discriminator is not None:
+        films, share = model.films(images), torch.rand(len(images), device=images.device)
+        other = films.flip(0) if recipe.loss.adversarial else None  # films of the same size as synthetic ones
+        beside = recipe.loss.of_discriminator(model.discriminator, films, targets, other, share)
+        return recipe.loss(model(images).float(), targets) + beside
     return recipe.loss(model(images).float(), targets)

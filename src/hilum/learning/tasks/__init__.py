@@ -2,6 +2,7 @@
 
 from hilum.learning.tasks.classify import MultiClass, MultiLabel
 from hilum.learning.tasks.detect import Detect
+from hilum.learning.tasks.join import Joined
 from hilum.learning.tasks.segment import Segment
 from hilum.learning.tasks.task import Task
 
@@ -12,4 +13,4 @@ TASKS: dict[str, type[Task]] = {
     "detect": Detect,
 }
 
-__all__ = ["TASKS", "Detect", "MultiClass", "MultiLabel", "Segment", "Task"]
+__all__ = ["TASKS", "Detect", "Joined", "MultiClass", "MultiLabel", "Segment", "Task"]

@@ -28,6 +28,8 @@ class Task(L.LightningModule):
     """
 
     kept_outputs = 0
+    scores_training = False
+    """Whether the training batches' own outputs are scored too, as the model was while it learnt: augmented, with dropout."""
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class Task(L.LightningModule):
         self.average = _averaged(model, phase.average)
         self.plateau = Plateau(phase)
         self._seen: list[tuple[Tensor, Tensor]] = []
+        self._learnt: list[tuple[Tensor, Tensor]] = []
 
     def draw(self, images: Tensor, generator: torch.Generator) -> Change:
         """A chance augmentation for each image of a batch (n, h, w)."""
@@ -72,6 +75,7 @@ class Task(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+        self._learnt.clear()  # of an epoch that was cut off
         self._generator = torch.Generator().manual_seed(self.seed * 100_003 + self.current_epoch)
         feed = self.trainer.train_dataloader
         if isinstance(feed, Feed):
@@ -84,7 +88,10 @@ class Task(L.LightningModule):
         if self.phase.size is not None:
             images, targets = self.shrunk(images, targets, self.phase.size)
         images, targets = self.augment(images, targets, self._generator)
-        loss = self.held(self.taught(self._to_input(images), targets), targets)
+        outputs = self.taught(self._to_input(images), targets)
+        loss = self.held(outputs, targets)
+        if self.scores_training:  # kept on the device: nothing waits for them
+            self._learnt.append((self.logits_of(outputs).detach(), targets))
         self.log("training/loss", loss, on_step=False, on_epoch=True, batch_size=len(stored))
         return loss
 
@@ -113,6 +120,11 @@ class Task(L.LightningModule):
         """The loss of a batch, a mean over its films."""
         return self.loss(outputs, targets)
 
+    def logits_of(self, outputs: Any) -> Tensor:
+        """Of what `taught` gave, what `score` takes."""
+        logits: Tensor = outputs
+        return logits
+
     def note(self, outputs: Any, targets: Tensor) -> None:
         """Keep a validation batch for the epoch's score."""
         self._seen.append((outputs.cpu(), targets.cpu()))
@@ -121,6 +133,10 @@ class Task(L.LightningModule):
         logits, targets = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
         self._seen.clear()
         self.log("validation/score", self.score(logits, targets), prog_bar=True)
+        if self._learnt:  # validation ends the epoch
+            logits, targets = (torch.cat(parts).cpu() for parts in zip(*self._learnt, strict=True))
+            self._learnt.clear()
+            self.log("training/score", self.score(logits, targets))
 
     def on_train_epoch_end(self) -> None:
         """After validation, and before the checkpoints, which callbacks write later in the same hook."""
