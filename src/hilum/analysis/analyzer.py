@@ -26,6 +26,7 @@ from hilum.analysis.uncertainty import Uncertain, film_seed, uncertainty
 from hilum.bundles import Bundle, builtin_names, load
 from hilum.bundles.card import interval
 from hilum.bundles.focus import Known, is_segmenter, segmenter, window_of
+from hilum.bundles.generating import refuse_generator
 from hilum.bundles.info import Info
 from hilum.bundles.lungs import check_segmenter, outlined
 from hilum.errors import BundleError
@@ -78,6 +79,8 @@ class Analyzer:
         loaded = told_apart([b if isinstance(b, Bundle) else load(b, runtime) for b in chosen])
         if loaded and _wants_lungs(loaded):
             loaded.append(load(LUNGS))
+        for bundle in loaded:
+            refuse_generator(bundle.info)
         _check(loaded)
         for bundle in loaded:
             bundle.eval()

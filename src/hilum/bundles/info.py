@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from hilum.images.preparation import Preparation, Step
 
-Task = Literal["multilabel", "multiclass", "segment", "detect"]
+Task = Literal["multilabel", "multiclass", "segment", "detect", "generate"]
 Form = Literal["onnx", "openvino", "int8"]
 
 
@@ -121,15 +121,24 @@ class Export(Step):
     tried_on: int = 0
 
 
+class Condition(Step):
+    """Findings that stand together, and how many training films have exactly these (a finding that is unknown counts as none):
+    what a generator's films are drawn by. Nothing else of any film is kept.
+    """
+
+    findings: tuple[str, ...] = ()
+    films: int = Field(ge=1)
+
+
 class Info(Step):
     """The content of `bundle.json`.
 
     `group`: the name of the set of mutually exclusive classes (multiclass), else None. `metrics`: evaluations by name,
     as `evaluation.summary` writes them. `precision`: of the floats in the weights file. `exports`: other forms of the
-    model, by runtime. `files`: SHA-256 of every other file. `digest`: SHA-256 of this content without itself.
+    model, by runtime. `conditions`: of a generator. `files`: SHA-256 of every other file. `digest`: SHA-256 of this content without itself.
     """
 
-    later = frozenset({"precision", "exports"})
+    later = frozenset({"precision", "exports", "conditions"})
 
     format: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
@@ -147,6 +156,7 @@ class Info(Step):
     metrics: dict[str, dict[str, Any]] = Field(default_factory=dict)
     precision: Literal["float16", "float32"] = "float16"
     exports: dict[Form, Export] = Field(default_factory=dict)
+    conditions: tuple[Condition, ...] = ()
     files: dict[str, str] = Field(default_factory=dict)
     digest: str = ""
 
@@ -165,6 +175,9 @@ class Info(Step):
             raise ValueError(
                 "a bundle that segments sees the whole film: its masks are what a focus is found by"
             )
+        strange = {name for condition in self.conditions for name in condition.findings} - set(names)
+        if strange:
+            raise ValueError(f"conditions name {min(strange)!r}, which is no label")
         if (self.task == "multiclass") != (self.group is not None):
             raise ValueError("a multiclass bundle names its group, and no other does")
         return self

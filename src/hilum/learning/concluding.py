@@ -22,6 +22,7 @@ from hilum.evaluation.thresholds import choose_thresholds
 from hilum.findings import UnknownFindingError, find
 from hilum.learning import material
 from hilum.learning.building import fitted
+from hilum.learning.concluding_generator import as_generator, conclude_generator
 from hilum.learning.detections import detect_store, measure_detector
 from hilum.learning.recipe import Recipe
 from hilum.learning.results import measure_classifier, measure_segmenter, predict_store
@@ -36,6 +37,8 @@ def conclude(recipe: Recipe, model: Model, stuff: material.Material, folder: Pat
     # What is chosen here must hold for the weights in the file, which are of 16 bit.
     bundle.model = as_written(bundle)
     rows = stuff.validation.rows
+    if recipe.task == "generate":
+        return conclude_generator(as_generator(bundle, recipe.data.labels, stuff), stuff, folder, recipe.seed)
     if recipe.task == "detect":
         return _conclude_detector(bundle, recipe, stuff, folder)
     logits = predict_store(bundle, stuff.store.images, rows)

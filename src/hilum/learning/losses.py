@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from hilum.learning.gan_loss import Adversarial, gradient_penalty, shares, told_apart
+from hilum.learning.gan_loss import Adversarial, gradient_penalty, shares, taken_for_real, told_apart
 from hilum.learning.set_loss import SetGains, set_loss
 from hilum.learning.yolo_loss import Gains, yolo_loss
-from hilum.models.contract import Detector, Taught
+from hilum.models.contract import Detector, Generative, Taught
 from hilum.models.gan import Discriminator
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -243,12 +243,59 @@ class SetPrediction(_Options):
         return loss
 
 
+class Gan(_Options):
+    """For films from noise (`learning.gan_loss`): a generator against a discriminator that names findings too.
+
+    `penalty`: weight of the gradient penalty, which goes with `wgan_gp` alone. `classes`: weight of the finding output, in
+    both networks' losses. `critic_steps`: steps of the discriminator, a batch each, to one of the generator.
+    """
+
+    kind: Literal["gan"] = "gan"
+    adversarial: Adversarial = "wgan_gp"
+    penalty: float = Field(10.0, ge=0)
+    classes: float = Field(1.0, ge=0)
+    critic_steps: int = Field(1, ge=1)
+
+    def of_discriminator(
+        self, model: Generative, real: Tensor, synthetic: Tensor, targets: Tensor, share: Tensor | None
+    ) -> Tensor:
+        """Of films (n, c, h, w) in [-1, 1] and labels (n, outputs); `share` (n,): see `gradient_penalty`; None: without."""
+        (realness, logits), (fakeness, _) = model.discriminator(real), model.discriminator(synthetic)
+        loss = told_apart(realness.float(), fakeness.float(), self.adversarial)
+        loss = loss + self.classes * self.of_findings(model, logits.float(), targets)
+        if share is None or self.adversarial != "wgan_gp" or not self.penalty:
+            return loss
+        with torch.autocast(real.device.type, enabled=False):  # a gradient of gradients is lost at 16 bit
+            films = real.float(), synthetic.float()
+            return loss + self.penalty * gradient_penalty(lambda x: model.discriminator(x)[0], *films, share)
+
+    def of_generator(self, model: Generative, synthetic: Tensor, targets: Tensor) -> Tensor:
+        """Of synthetic films (n, c, h, w) and the labels (n, outputs) that they were made for."""
+        realness, logits = model.discriminator(synthetic)
+        wanted = self.of_findings(model, logits.float(), targets)
+        return taken_for_real(realness.float(), self.adversarial) + self.classes * wanted
+
+    def of_findings(self, model: Generative, logits: Tensor, targets: Tensor) -> Tensor:
+        """Labels that are unknown (NaN) take no part."""
+        exclusive = getattr(model.discriminator, "classes", "sigmoid") == "softmax"
+        return shares(logits, targets) if exclusive else binary_cross_entropy(logits, targets)
+
+
 DETECTION = ("yolo", "set")
 """Kinds of loss that learn boxes."""
 
 
 AnyLoss = Annotated[
-    BinaryCrossEntropy | Focal | Joint | CrossEntropy | Dice | BCEDice | FocalDice | Yolo | SetPrediction,
+    BinaryCrossEntropy
+    | Focal
+    | Joint
+    | CrossEntropy
+    | Dice
+    | BCEDice
+    | FocalDice
+    | Yolo
+    | SetPrediction
+    | Gan,
     Field(discriminator="kind"),
 ]
 

@@ -38,6 +38,9 @@ FIXED = "fixed_part"
 LABELLED = ("multilabel", "multiclass")
 """Tasks that learn labels of whole films."""
 
+CONDITIONED = (*LABELLED, "generate")
+"""Tasks that are given labels of whole films."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -192,7 +195,7 @@ def gather(recipe: Recipe) -> Material:
     seen = manifest.filter(pl.col("split").is_in(LEARNT))
     seen = where(seen, data.learn_from, "learn_from")
     refuse_empty(seen)
-    if recipe.task in LABELLED:  # a label that is not there is said before a film is read
+    if recipe.task in CONDITIONED:  # a label that is not there is said before a film is read
         truth_of(seen, recipe.task, data.labels)
         for name in data.auxiliary:
             auxiliary(seen, name)
@@ -208,8 +211,9 @@ def gather(recipe: Recipe) -> Material:
         logger.info("%s: %d films of %d patients", side, len(part.manifest), patients_in(part.manifest))
     if recipe.task == "detect":
         refuse_boxless(recipe, *(np.asarray(side.targets) for side in sides))
-    if recipe.task in LABELLED:
+    if recipe.task in CONDITIONED:
         refuse_unlearnable(recipe, sides[0].truth)
+    if recipe.task in LABELLED:
         refuse_one_sided(recipe, sides[1].truth)
         tell_absent(recipe, "validation", sides[1].manifest)
         tell_absent(recipe, "test", manifest.filter(split="test"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, field_validator, model_validator
@@ -21,6 +21,9 @@ from hilum.findings import has_side
 from hilum.images.preparation import Preparation
 from hilum.learning.losses import DETECTION, WEIGHTS, AnyLoss, BinaryCrossEntropy, Joint
 from hilum.learning.recipe_data import Data, Section
+
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ModelChoice(Section):
@@ -50,6 +53,8 @@ class Phase(Section):
     `multi_scale`: share of the size by which each batch of a detector is made larger or smaller at most, drawn anew, in
     steps of the model's stride (0.5 as YOLOv5 publishes it); 0: none.
     `average`: decay of the exponential moving average of the weights that is validated and kept; 0: none.
+    `betas`: decays of the optimiser's two averages (Kingma 2015). Where the task is to generate, `rate` is of the
+    generator and `encoder_rate` of the discriminator, and `average` is of the generator.
     The best weights of a phase begin the next.
     """
 
@@ -68,6 +73,7 @@ class Phase(Section):
     plateau_patience: int = Field(3, ge=1)
     weight_decay: float = Field(0.05, ge=0)
     optimiser: Literal["adamw", "adam"] = "adamw"
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     monitor: Literal["score", "loss"] = "score"
     patience: int | None = Field(None, ge=1)
     sampler: Literal["none", "balanced", "repeats"] = "none"
@@ -93,6 +99,9 @@ class Choices(Section):
         return rule
 
 
+LATER = ("multi_scale", "betas")
+"""Fields of a phase that came after the first recipes; one that asks for nothing is no part of a digest."""
+
 PLACES: Any = {"data": {"root": True, "store": True, "workers": True}}
 """Fields of a recipe that say where things lie on one machine."""
 
@@ -115,7 +124,7 @@ class Recipe(Section):
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
-    task: Literal["multilabel", "multiclass", "segment", "detect"]
+    task: Literal["multilabel", "multiclass", "segment", "detect", "generate"]
     data: Data
     preparation: Preparation
     model: ModelChoice = ModelChoice()
@@ -138,6 +147,8 @@ class Recipe(Section):
             raise ValueError(f"task {self.task!r} does not go with loss 'joint'")
         if isinstance(self.loss, Joint) and self.data.auxiliary:
             raise ValueError("data.auxiliary does not go with loss 'joint'")
+        if (self.task == "generate") != (self.loss.kind == "gan"):
+            raise ValueError(f"task {self.task!r} does not go with loss {self.loss.kind!r}")
         if self.preparation.focus is not None and self.task == "segment":
             raise ValueError(
                 "preparation.focus goes with tasks that look inside the lungs: a segmentation finds them on the whole film"
@@ -162,6 +173,8 @@ class Recipe(Section):
                 raise ValueError(f"phases.{number}.mixup goes with task 'multilabel' only")
             if phase.multi_scale and self.task != "detect":
                 raise ValueError(f"phases.{number}.multi_scale goes with task 'detect' only")
+            if self.task == "generate":
+                _refuse_ungenerative(number, phase)
             if phase.sampler != "none" and self.task in ("segment", "detect"):
                 raise ValueError(
                     f"phases.{number}.sampler: films with masks or boxes have nothing to be balanced by"
@@ -193,7 +206,7 @@ class Recipe(Section):
             "data": {**PLACES["data"], **unasked},
             "preparation": {"focus": {"digest"}},
             **({} if self.augmentation.mosaic else {"augmentation": {"mosaic"}}),
-            **({} if any(p.multi_scale for p in self.phases) else {"phases": {"__all__": {"multi_scale"}}}),
+            "phases": {"__all__": {name for name in LATER if not any(_asks(p, name) for p in self.phases)}},
         }
         content = self._placeless().model_dump_json(exclude=kept)
         return hashlib.sha256(content.encode()).hexdigest()
@@ -215,6 +228,22 @@ class Recipe(Section):
     def as_yaml(self) -> str:
         """The whole recipe, defaults too: what `load_recipe` reads back as it was, whatever later defaults are."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _asks(phase: Phase, field: str) -> bool:
+    return bool(getattr(phase, field) != Phase.model_fields[field].default)
+
+
+def _refuse_ungenerative(number: int, phase: Phase) -> None:
+    """What means nothing to a generator, or stops it from learning."""
+    if phase.batch < 2:
+        raise ValueError(
+            f"phases.{number}.batch: batch norm over one film takes away what sets it apart; give 2 or more"
+        )
+    if phase.train != "all":
+        raise ValueError(f"phases.{number}.train: a generator has no head to train alone")
+    if phase.size is not None:
+        raise ValueError(f"phases.{number}.size: a generator makes films of `preparation.size` only")
 
 
 def _named(weights: str | None) -> str | None:

@@ -40,7 +40,7 @@ def refuse_unlearnable(recipe: Recipe, truth: Targets | None) -> None:
             f"data.labels: {fault} {', '.join(lacking)}{part}",
             mend="Take it out of data.labels, or change data.split",
         )
-    if recipe.task == "multilabel":
+    if recipe.task != "multiclass":
         flat = [n for n, c in zip(names, known.T, strict=True) if not ((c == 1).any() and (c == 0).any())]
         if flat:
             logger.warning(

@@ -176,6 +176,20 @@ class Detector(Model):
         """The parameters that may start from pretrained weights."""
 
 
+class Generative(Model):
+    """A generator of films and the discriminator that it learns from; `forward` gives the discriminator's finding logits.
+
+    Attributes
+    ----------
+    latent: numbers of noise a film. generator: `(noise (n, latent), labels (n, outputs) of 0 and 1)` to films
+    (n, channels, h, w) in [-1, 1]. discriminator: films to realness (n,) and a logit a finding (n, outputs).
+    """
+
+    latent: int
+    generator: nn.Module
+    discriminator: nn.Module
+
+
 def parameter_counts(model: nn.Module) -> dict[str, int]:
     """`trainable` and `frozen` parameters, and `buffers` (batch-norm statistics; integer counters left out)."""
     parameters = list(model.parameters())

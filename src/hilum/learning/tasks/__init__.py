@@ -2,6 +2,7 @@
 
 from hilum.learning.tasks.classify import MultiClass, MultiLabel
 from hilum.learning.tasks.detect import Detect
+from hilum.learning.tasks.generate import Generate
 from hilum.learning.tasks.join import Joined
 from hilum.learning.tasks.segment import Segment
 from hilum.learning.tasks.task import Task
@@ -11,6 +12,7 @@ TASKS: dict[str, type[Task]] = {
     "multiclass": MultiClass,
     "segment": Segment,
     "detect": Detect,
+    "generate": Generate,
 }
 
-__all__ = ["TASKS", "Detect", "Joined", "MultiClass", "MultiLabel", "Segment", "Task"]
+__all__ = ["TASKS", "Detect", "Generate", "Joined", "MultiClass", "MultiLabel", "Segment", "Task"]

@@ -153,16 +153,16 @@ class Task(L.LightningModule):
         encoder = list(_encoder_parameters(self.model))
         known = {id(p) for p in encoder}
         rest = [p for p in self.model.parameters() if id(p) not in known]
-        groups = _decay_groups(rest, self.phase.rate, self.phase.weight_decay)
+        groups = decay_groups(rest, self.phase.rate, self.phase.weight_decay)
         whole = self.phase.train == "all"
         if whole:
-            groups += _decay_groups(
+            groups += decay_groups(
                 encoder, self.phase.encoder_rate or self.phase.rate, self.phase.weight_decay
             )
         for p in encoder:  # both ways: the phase before may have frozen what this one trains
             p.requires_grad_(whole)
         kind = torch.optim.AdamW if self.phase.optimiser == "adamw" else torch.optim.Adam
-        optimiser = kind(groups)
+        optimiser = kind(groups, betas=self.phase.betas)
         total = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda step: rate_at(step, total, self.phase) * self.plateau.share
@@ -236,7 +236,7 @@ def _encoder_parameters(model: Model) -> Any:
     return model.encoder_parameters() if isinstance(model, Classifier | Segmenter | Detector) else iter(())
 
 
-def _decay_groups(parameters: list[nn.Parameter], rate: float, decay: float) -> list[dict[str, Any]]:
+def decay_groups(parameters: list[nn.Parameter], rate: float, decay: float) -> list[dict[str, Any]]:
     """Weights decay; biases and normalisation do not."""
     weights = [p for p in parameters if p.ndim > 1]
     others = [p for p in parameters if p.ndim <= 1]
