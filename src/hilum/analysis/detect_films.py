@@ -14,6 +14,7 @@ from hilum.analysis.folder import TIMEOUT, Beside, Formats, Summary, analyze_all
 from hilum.analysis.search import CLASSES
 from hilum.analysis.truth import read_truth
 from hilum.bundles import verify
+from hilum.bundles.encoding import refuse_encoder
 from hilum.datasets.box_rows import known_name
 from hilum.datasets.box_tables import COMPETITION_CLASSES
 from hilum.errors import BundleError, HilumError, one_line
@@ -105,7 +106,10 @@ def detect_films(
 
 def _check(bundles: Sequence[str | Path], numbered: bool) -> None:
     """That one of the bundles detects and, for a submission, that the competition has a number for each class."""
-    found = [info for info in map(verify, bundles) if info.task == "detect"]
+    infos = [verify(bundle) for bundle in bundles]
+    for info in infos:
+        refuse_encoder(info)
+    found = [info for info in infos if info.task == "detect"]
     if not found:
         raise BundleError("none of the bundles detects", mend="Name one that gives boxes with --bundle")
     for info in found if numbered else ():

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from hilum.learning.pretexts.options import PretextLoss
 from hilum.learning.set_loss import SetGains, set_loss
 from hilum.learning.yolo_loss import Gains, yolo_loss
 from hilum.models.contract import Detector, Taught
@@ -203,7 +204,7 @@ DETECTION = ("yolo", "set")
 
 
 AnyLoss = Annotated[
-    BinaryCrossEntropy | Focal | CrossEntropy | Dice | BCEDice | FocalDice | Yolo | SetPrediction,
+    BinaryCrossEntropy | Focal | CrossEntropy | Dice | BCEDice | FocalDice | Yolo | SetPrediction | PretextLoss,
     Field(discriminator="kind"),
 ]
 

@@ -88,6 +88,7 @@ def _fit(
     loss = weights.resolved(recipe.loss, material.train, outputs)
     task = TASKS[recipe.task](model, recipe.preparation, phase, loss, recipe.augmentation, seed)
     task.kept_outputs = len(recipe.data.labels)
+    task.ready(material, history.folder)
     task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     best = _Keeper(place, "best", **_monitored(phase))
     last = _Keeper(place, "last")  # of every epoch; after `best`, whose state it holds

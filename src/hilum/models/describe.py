@@ -10,11 +10,11 @@ import timm
 from torch import nn
 
 from hilum.errors import RecipeError
-from hilum.models.contract import Classifier, Detector, Model, Segmenter, parameter_counts
+from hilum.models.contract import Classifier, Detector, Encoder, Model, Segmenter, parameter_counts
 from hilum.models.registry import build, builder
 
 TIMM_CODE = "Apache-2.0 (timm)"
-KINDS = {"classifier": Classifier, "segmenter": Segmenter, "detector": Detector}
+KINDS = {"classifier": Classifier, "segmenter": Segmenter, "detector": Detector, "encoder": Encoder}
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def describe(name: str, /, **given: Any) -> Description:
 
 def _parts(model: Model) -> dict[str, int]:
     """Parameters of the encoder, of what joins or decodes its maps, and of the head."""
-    own = model if isinstance(model, Classifier | Segmenter | Detector) else None
+    own = model if isinstance(model, Classifier | Segmenter | Detector | Encoder) else None
     encoder = {id(p) for p in own.encoder_parameters()} if own is not None else set()
     head = {id(p) for p in model.head.parameters()} if isinstance(model, Classifier) else set()
     if isinstance(model, Detector):

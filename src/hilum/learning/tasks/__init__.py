@@ -2,6 +2,7 @@
 
 from hilum.learning.tasks.classify import MultiClass, MultiLabel
 from hilum.learning.tasks.detect import Detect
+from hilum.learning.tasks.pretrain import Pretrain
 from hilum.learning.tasks.segment import Segment
 from hilum.learning.tasks.task import Task
 
@@ -10,6 +11,7 @@ TASKS: dict[str, type[Task]] = {
     "multiclass": MultiClass,
     "segment": Segment,
     "detect": Detect,
+    "pretrain": Pretrain,
 }
 
-__all__ = ["TASKS", "Detect", "MultiClass", "MultiLabel", "Segment", "Task"]
+__all__ = ["TASKS", "Detect", "MultiClass", "MultiLabel", "Pretrain", "Segment", "Task"]
