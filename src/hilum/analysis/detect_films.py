@@ -14,6 +14,7 @@ from hilum.analysis.folder import TIMEOUT, Beside, Formats, Summary, analyze_all
 from hilum.analysis.search import CLASSES
 from hilum.analysis.truth import read_truth
 from hilum.bundles import verify
+from hilum.bundles.encoding import refuse_encoder
 from hilum.bundles.generating import refuse_generator
 from hilum.datasets.box_rows import known_name
 from hilum.datasets.box_tables import COMPETITION_CLASSES
@@ -106,8 +107,9 @@ def detect_films(
 
 def _check(bundles: Sequence[str | Path], numbered: bool) -> None:
     """That one of the bundles detects and, for a submission, that the competition has a number for each class."""
-    infos = list(map(verify, bundles))
+    infos = [verify(bundle) for bundle in bundles]
     for info in infos:
+        refuse_encoder(info)
         refuse_generator(info, "Give bundles that detect")
     found = [info for info in infos if info.task == "detect"]
     if not found:

@@ -22,7 +22,7 @@ def card(info: Info) -> str:
     """The card of a bundle in Markdown."""
     parts = [
         f"# {info.title}",
-        f"`{info.name}` {info.version} · {info.task} · {_counted(len(info.labels), 'output')}",
+        f"`{info.name}` {info.version} · {info.task} · {_kind(info)}",
         f"**{RESEARCH_USE}**",
         _section("Limits", _bullets(info.limits)),
         _section("Privacy", _privacy(info)),
@@ -64,6 +64,10 @@ def interval(estimate: Mapping[str, Any]) -> str:
     return f"{value:.3f}" + (
         f" ({low:.3f}–{high:.3f})" if low is not None and high is not None else " (no interval)"
     )
+
+
+def _kind(info: Info) -> str:
+    return "embeddings, no outputs" if info.task == "encode" else _counted(len(info.labels), "output")
 
 
 def _section(title: str, body: str) -> str:
@@ -140,6 +144,11 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _outputs(info: Info) -> str:
+    if info.task == "encode":
+        return (
+            "An embedding of each film, and no finding: by itself it finds nothing. Classifiers start from it"
+            " (`model.pretrained`)."
+        )
     rows = []
     for label in info.labels:
         cut = label.threshold

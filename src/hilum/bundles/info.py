@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from hilum.images.preparation import Preparation, Step
 
-Task = Literal["multilabel", "multiclass", "segment", "detect", "generate"]
+Task = Literal["multilabel", "multiclass", "segment", "detect", "generate", "encode"]
 Form = Literal["onnx", "openvino", "int8"]
 
 
@@ -133,7 +133,7 @@ class Condition(Step):
 class Info(Step):
     """The content of `bundle.json`.
 
-    `group`: the name of the set of mutually exclusive classes (multiclass), else None. `metrics`: evaluations by name,
+    `labels`: empty where the task is to encode. `group`: the name of the set of mutually exclusive classes (multiclass), else None. `metrics`: evaluations by name,
     as `evaluation.summary` writes them. `precision`: of the floats in the weights file. `exports`: other forms of the
     model, by runtime. `conditions`: of a generator. `files`: SHA-256 of every other file. `digest`: SHA-256 of this content without itself.
     """
@@ -147,7 +147,7 @@ class Info(Step):
     task: Task
     model: Architecture
     preparation: Preparation
-    labels: tuple[Label, ...] = Field(min_length=1)
+    labels: tuple[Label, ...]
     group: str | None = None
     calibration: Scaling | None = None
     applies: Applies = Applies()
@@ -166,6 +166,10 @@ class Info(Step):
         if len(set(names)) != len(names):
             raise ValueError("two labels have the same name")
         wide = len(self.labels)
+        if (self.task == "encode") != (wide == 0):
+            raise ValueError("a bundle that encodes has no labels, and every other has at least one")
+        if self.task == "encode" and self.calibration is not None:
+            raise ValueError("a bundle that encodes gives embeddings, which have no calibration")
         if self.calibration and {len(self.calibration.slope), len(self.calibration.intercept)} - {1, wide}:
             raise ValueError(f"calibration must have 1 or {wide} slopes and intercepts")
         half_at = self.calibration.half_at if self.calibration else None

@@ -56,74 +56,74 @@ class Regression:
         return found
 
 
-def fit(features: ArrayLike, number: ArrayLike, classes: int, strength: float = STRENGTH) -> Regression:
-    """Least of: cross-entropy summed over films + |weights|^2 / (2 strength), by L-BFGS; the bias is free."""
-    return Basis.of(features).fit(np.asarray(number, np.int64), classes, strength)
-
-
-def fit_labels(
-    features: ArrayLike, truth: ArrayLike, strength: float = STRENGTH
-) -> tuple[Regression | None, ...]:
-    """A regression of two classes for each label of truth (n, labels) in {0, 1, NaN}, on the films that know it; None where none
-    does. Labels that the same films know share the decomposition of the features.
-    """
-    given, labels = np.asarray(features, np.float64), np.asarray(truth, np.float64)
-    bases: dict[bytes, Basis] = {}
-    found: list[Regression | None] = []
-    for column in labels.T:
-        known = ~np.isnan(column)
-        if not known.any():
-            found.append(None)
-            continue
-        if known.tobytes() not in bases:
-            bases[known.tobytes()] = Basis.of(given[known])
-        found.append(bases[known.tobytes()].fit(column[known].astype(np.int64), 2, strength))
-    return tuple(found)
-
-
 @dataclass(frozen=True)
-class Basis:
-    """Standardised features of films as `films` (n, rank) times `right` (rank, features).
-
-    The optimum of a regression lies in the span of the films, so with more features than films it is sought there, which is
-    exact.
-    """
+class Span:
+    """Features standardised and written in the span of the films: `films` (n, rank) times `right` (rank, features)."""
 
     mean: Floats
     scale: Floats
     films: Floats
     right: Floats
 
-    @classmethod
-    def of(cls, features: ArrayLike) -> Basis:
-        """features (n, f); one that is the same on all films counts for nothing."""
-        given = np.asarray(features, np.float64)
-        mean, scale = given.mean(0), given.std(0)
-        scale = np.where(scale > 1e-12, scale, 1.0)
-        left, sizes, right = np.linalg.svd((given - mean) / scale, full_matrices=False)
-        return cls(mean, scale, left * sizes, right)
 
-    def fit(self, number: Ints, classes: int, strength: float) -> Regression:
-        """As `fit`; number (n,) classes 0 to `classes` - 1."""
-        films, rank = self.films, self.films.shape[1]
-        one_hot = np.eye(classes)[number]
+def span(features: ArrayLike) -> Span:
+    """What several regressions on the same films share, (n, features)."""
+    given = np.asarray(features, np.float64)
+    mean, scale = given.mean(0), given.std(0)
+    scale = np.where(scale > 1e-12, scale, 1.0)
+    left, sizes, right = np.linalg.svd((given - mean) / scale, full_matrices=False)
+    return Span(mean, scale, left * sizes, right)
 
-        def cost(flat: Floats) -> tuple[float, Floats]:
-            weights = flat.reshape(rank + 1, classes)
-            logits = films @ weights[:-1] + weights[-1]
-            total = logsumexp(logits, axis=1)
-            away = np.exp(logits - total[:, None]) - one_hot
-            gradient = np.vstack([films.T @ away + weights[:-1] / strength, away.sum(0)])
-            value = total.sum() - (logits * one_hot).sum() + (weights[:-1] ** 2).sum() / (2 * strength)
-            return float(value), gradient.ravel()
 
-        start = np.zeros((rank + 1, classes))
-        start[-1] = np.log(np.maximum(one_hot.mean(0), 1e-3))
-        found = minimize(
-            cost, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-12}
-        )
-        weights = found.x.reshape(rank + 1, classes)
-        return Regression(self.mean, self.scale, self.right.T @ weights[:-1], weights[-1])
+def fit(features: ArrayLike, number: ArrayLike, classes: int, strength: float = STRENGTH) -> Regression:
+    """Least of: cross-entropy summed over films + |weights|^2 / (2 strength), by L-BFGS; the bias is free.
+
+    The optimum lies in the span of the films, so with more features than films it is sought there, which is exact.
+    """
+    return fit_in(span(features), number, classes, strength)
+
+
+def fit_in(known: Span, number: ArrayLike, classes: int, strength: float = STRENGTH) -> Regression:
+    """`fit`, on features whose span is known."""
+    truth, films = np.asarray(number, np.int64), known.films
+    rank = films.shape[1]
+    one_hot = np.eye(classes)[truth]
+
+    def cost(flat: Floats) -> tuple[float, Floats]:
+        weights = flat.reshape(rank + 1, classes)
+        logits = films @ weights[:-1] + weights[-1]
+        total = logsumexp(logits, axis=1)
+        away = np.exp(logits - total[:, None]) - one_hot
+        gradient = np.vstack([films.T @ away + weights[:-1] / strength, away.sum(0)])
+        value = total.sum() - (logits * one_hot).sum() + (weights[:-1] ** 2).sum() / (2 * strength)
+        return float(value), gradient.ravel()
+
+    start = np.zeros((rank + 1, classes))
+    start[-1] = np.log(np.maximum(one_hot.mean(0), 1e-3))
+    found = minimize(
+        cost, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-12}
+    )
+    weights = found.x.reshape(rank + 1, classes)
+    return Regression(known.mean, known.scale, known.right.T @ weights[:-1], weights[-1])
+
+
+def fit_labels(
+    features: ArrayLike, truth: ArrayLike, strength: float = STRENGTH
+) -> tuple[Regression | None, ...]:
+    """`fit` of two classes for each label of truth (n, labels) in {0, 1, NaN}, on the films that know it; None where none does.
+
+    Labels that the same films know share the span of the features.
+    """
+    given, labels = np.asarray(features, np.float64), np.asarray(truth, np.float64)
+    spans: dict[bytes, Span] = {}
+    found: list[Regression | None] = []
+    for column in labels.T:
+        known = ~np.isnan(column)
+        key = known.tobytes()
+        if known.any() and key not in spans:
+            spans[key] = span(given[known])
+        found.append(fit_in(spans[key], column[known].astype(np.int64), 2, strength) if key in spans else None)
+    return tuple(found)
 
 
 def folds_by_patient(number: Ints, cluster: Ints, folds: int, seed: int) -> Ints:

@@ -10,7 +10,7 @@ from hilum.errors import RecipeError
 from hilum.learning import material
 from hilum.learning.anchors import fit_anchors
 from hilum.learning.recipe import Recipe
-from hilum.models import Classifier, Model, Segmenter, build
+from hilum.models import Classifier, Encoder, Model, Segmenter, build
 from hilum.models.contract import Detector, Generative
 from hilum.models.describe import options
 from hilum.models.registry import builder
@@ -64,9 +64,13 @@ def build_model(recipe: Recipe) -> Model:
             model.mean,
             model.std,
         )
-    kinds = {"segment": Segmenter, "detect": Detector, "generate": Generative}
+    kinds = {"segment": Segmenter, "detect": Detector, "generate": Generative, "pretrain": Encoder}
     if not isinstance(model, kinds.get(recipe.task, Classifier)):
-        raise RecipeError(f"model.name: '{choice.name}' is not made for task '{recipe.task}'")
+        mend = "Name the model 'encoder', and the backbone in model.options.name"
+        raise RecipeError(
+            f"model.name: '{choice.name}' is not made for task '{recipe.task}'",
+            mend=mend if recipe.task == "pretrain" else None,
+        )
     if recipe.data.auxiliary and not (isinstance(model, Classifier) and model.linear_head()):
         raise RecipeError("data.auxiliary: the model's head is not one linear layer, which alone can be cut")
     return model

@@ -18,6 +18,7 @@ from hilum.boxes import Selected
 from hilum.bundles import Bundle, load, save
 from hilum.bundles.card import measured
 from hilum.bundles.detecting import detect_film
+from hilum.bundles.encoding import refuse_encoder
 from hilum.bundles.files import locate
 from hilum.bundles.focus import window_of
 from hilum.datasets.manifest import Manifest
@@ -66,6 +67,7 @@ def evaluate(
     leaks on purpose (`leaky_holdout`) the test part of its own run's manifest is measured, and the result says LEAKY.
     """
     loaded = bundle if isinstance(bundle, Bundle) else load(bundle)
+    refuse_encoder(loaded.info)
     films = manifest if isinstance(manifest, Manifest) else Manifest.load(manifest)
     leaky = split == "test" and _is_leaky_split_of(loaded, films)
     films = films if split is None else films.filter(split=split)

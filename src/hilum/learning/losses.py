@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hilum.learning.gan_loss import Adversarial, gradient_penalty, shares, taken_for_real, told_apart
+from hilum.learning.pretexts.options import PretextLoss
 from hilum.learning.set_loss import SetGains, set_loss
 from hilum.learning.yolo_loss import Gains, yolo_loss
 from hilum.models.contract import Detector, Generative, Taught
@@ -295,7 +296,8 @@ AnyLoss = Annotated[
     | FocalDice
     | Yolo
     | SetPrediction
-    | Gan,
+    | Gan
+    | PretextLoss,
     Field(discriminator="kind"),
 ]
 

@@ -28,6 +28,7 @@ from hilum.learning.refusals import (
     refuse_empty,
     refuse_one_sided,
     refuse_unlearnable,
+    refuse_unprobed,
     tell_absent,
 )
 from hilum.learning.targets import Targets, auxiliary, boxes_of, softened, taught, truth_of
@@ -195,7 +196,7 @@ def gather(recipe: Recipe) -> Material:
     seen = manifest.filter(pl.col("split").is_in(LEARNT))
     seen = where(seen, data.learn_from, "learn_from")
     refuse_empty(seen)
-    if recipe.task in CONDITIONED:  # a label that is not there is said before a film is read
+    if recipe.task in (*CONDITIONED, "pretrain"):  # a label that is not there is said before a film is read
         truth_of(seen, recipe.task, data.labels)
         for name in data.auxiliary:
             auxiliary(seen, name)
@@ -217,6 +218,10 @@ def gather(recipe: Recipe) -> Material:
         refuse_one_sided(recipe, sides[1].truth)
         tell_absent(recipe, "validation", sides[1].manifest)
         tell_absent(recipe, "test", manifest.filter(split="test"))
+    if recipe.task == "pretrain" and data.labels:
+        for side, part in zip(LEARNT, sides, strict=True):
+            refuse_unprobed(side, part.truth)
+            tell_absent(recipe, side, part.manifest)
     return Material(store, sides[0], sides[1], parts, manifest)
 
 
@@ -303,7 +308,7 @@ def _part(recipe: Recipe, manifest: Manifest, store: pixel_store.PixelStore, sid
             manifest, rows, boxes_of(manifest, data.labels, recipe.preparation, store.window_of), None
         )
     truth = truth_of(manifest, recipe.task, data.labels)
-    if recipe.task == "multiclass":
+    if recipe.task in ("multiclass", "pretrain"):
         return Part(manifest, rows, truth, truth)
     targets = np.asarray(truth, np.float32)
     if side == "train":

@@ -93,6 +93,7 @@ def _fit(
     if isinstance(task, Joined):
         task.show(generator_of(recipe, model, discriminator_start(recipe)))
     task.kept_outputs = len(recipe.data.labels)
+    task.ready(material, history.folder)
     task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     best = _Keeper(place, "best", **_monitored(phase))
     last = _Keeper(place, "last")  # of every epoch; after `best`, whose state it holds

@@ -20,8 +20,8 @@ from hilum.evaluation.thresholds import choose_thresholds
 from hilum.findings import has_side
 from hilum.images.preparation import Preparation
 from hilum.learning.losses import DETECTION, WEIGHTS, AnyLoss, BinaryCrossEntropy, Joint
+from hilum.learning.pretexts.options import PretextLoss
 from hilum.learning.recipe_data import Data, Section
-
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
@@ -43,7 +43,7 @@ class Phase(Section):
     `encoder_rate`: of the encoder. Both warm up over `warmup` (a share of all steps); then, by `schedule`, they fall by a
     cosine to `floor` times themselves, stay (`constant`), or are multiplied by `plateau_factor`, down to `floor` times
     themselves, each time `plateau_patience` epochs have not been better (`plateau`).
-    `monitor`: what better means, a higher validation `score` (mean AUC or Dice) or a lower validation `loss`; the best
+    `monitor`: what better means, a higher validation `score` (mean AUC or Dice; of an encoder its linear probe's AUC) or a lower validation `loss`; the best
     epoch is kept by it. `patience`: epochs without a better one before the phase ends; None: never.
     `sampler`: `none` takes every film once an epoch; `balanced` draws as many, with replacement, so that classes (or
     findings, by a film's rarest one) come equally often; `repeats` draws as many, each film as often as the manifest's
@@ -124,7 +124,7 @@ class Recipe(Section):
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
-    task: Literal["multilabel", "multiclass", "segment", "detect", "generate"]
+    task: Literal["multilabel", "multiclass", "segment", "detect", "generate", "pretrain"]
     data: Data
     preparation: Preparation
     model: ModelChoice = ModelChoice()
@@ -149,6 +149,8 @@ class Recipe(Section):
             raise ValueError("data.auxiliary does not go with loss 'joint'")
         if (self.task == "generate") != (self.loss.kind == "gan"):
             raise ValueError(f"task {self.task!r} does not go with loss {self.loss.kind!r}")
+        if (self.task == "pretrain") != (self.loss.kind == "pretext"):
+            raise ValueError(f"task {self.task!r} does not go with loss {self.loss.kind!r}")
         if self.preparation.focus is not None and self.task == "segment":
             raise ValueError(
                 "preparation.focus goes with tasks that look inside the lungs: a segmentation finds them on the whole film"
@@ -160,7 +162,7 @@ class Recipe(Section):
             raise ValueError(f"augmentation.flip would turn {sided[0]!r} into the other side: set it to 0")
         if self.task == "segment" and self.data.labels:
             raise ValueError("a segmentation learns the manifest's masks: `data.labels` must be empty")
-        if self.task != "segment" and not self.data.labels:
+        if self.task not in ("segment", "pretrain") and not self.data.labels:
             raise ValueError("`data.labels` must name what to learn")
         if (self.data.teacher or self.data.auxiliary) and self.task != "multilabel":
             raise ValueError("a teacher and auxiliary labels go with task 'multilabel' only")
@@ -180,6 +182,7 @@ class Recipe(Section):
                     f"phases.{number}.sampler: films with masks or boxes have nothing to be balanced by"
                 )
         self._weights_fit()
+        self._pretexts_fit()
         return self
 
     def _weights_fit(self) -> None:
@@ -193,6 +196,24 @@ class Recipe(Section):
         outputs = len(self.data.labels) + len(self.data.auxiliary)
         if not isinstance(given, str) and len(given) != outputs:
             raise ValueError(f"loss.{option}: {len(given)} weights for {outputs} outputs")
+
+    def _pretexts_fit(self) -> None:
+        if not isinstance(self.loss, PretextLoss):
+            return
+        pairs = self.loss.contrast or self.loss.triplet
+        for number, phase in enumerate(self.phases):
+            size = self.preparation.size if phase.size is None else (phase.size, phase.size)
+            misfit = self.loss.misfit(size)
+            if misfit:
+                raise ValueError(f"loss.patch, in phases.{number}: {misfit}")
+            if phase.train == "head":
+                raise ValueError(f"phases.{number}.train: an encoder has no head to train alone")
+            if phase.sampler == "balanced":
+                raise ValueError(f"phases.{number}.sampler: films without labels have nothing to be balanced by")
+            if pairs and phase.batch < 2:
+                raise ValueError(
+                    f"phases.{number}.batch: contrast and triplet compare films, of which a batch of one has no two"
+                )
 
     @property
     def digest(self) -> str:

@@ -85,7 +85,8 @@ class Data(Section):
     """Which films, which labels, and where the prepared pixels are kept.
 
     `manifest`: a saved manifest, or `sources`: datasets joined in order. `labels`: the findings to learn (multilabel) or
-    the classes (multiclass), in the order of the model's outputs; empty for segmentation of `mask`.
+    the classes (multiclass), in the order of the model's outputs; empty for segmentation of `mask`; findings that an
+    encoder's embeddings are probed for, which it does not learn (pretrain), or none.
     `keep`: a condition in SQL on the manifest's columns that every film must meet; `learn_from`: one that films in training
     and validation must meet beside (a licence, say), while test films need not.
     `auxiliary`: what the model learns beside and the bundle does not carry: further findings, or `sex:F`, `view:AP`,

@@ -79,6 +79,18 @@ def refuse_one_sided(recipe: Recipe, truth: Targets | None) -> None:
         )
 
 
+def refuse_unprobed(side: str, truth: Targets | None) -> None:
+    """A probe of embeddings needs a label with films with and films without it, on both sides."""
+    known = np.asarray(truth)
+    if not ((known == 1).any(0) & (known == 0).any(0)).any():
+        raise RecipeError(
+            f"data.labels: no label has both a film with it and one without it in {side}, so that embeddings cannot be"
+            " probed for it",
+            mend="Give data.split.validation another share or seed, or leave data.labels out: then the pretexts' own"
+            " loss on validation films chooses the epoch",
+        )
+
+
 def tell_absent(recipe: Recipe, part: str, films: Manifest) -> None:
     """Warn of a class without a film, or a finding without a film with it or one without it, in a part that there is.
 

@@ -36,13 +36,11 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor | list[Tensor]:
-        """Images (n, channels, h, w), normalised, to logits; of a detector a map of them a scale."""
+        """Images (n, channels, h, w), normalised, to logits; of a detector a map of them a scale, of an encoder embeddings."""
 
 
-class Classifier(Model):
-    """A model whose forward is `head(encode(images))`."""
-
-    head: nn.Module
+class _Embeds(Model):
+    """A model that makes an embedding of a film by way of a spatial map."""
 
     @abstractmethod
     def feature_map(self, images: Tensor) -> Tensor:
@@ -55,6 +53,25 @@ class Classifier(Model):
     def encode(self, images: Tensor) -> Tensor:
         """Images to embeddings (n, features); deterministic in eval mode."""
         return self.pool(self.feature_map(images))
+
+
+class Encoder(_Embeds):
+    """A model whose forward gives embeddings (n, features): it finds nothing, and classifiers start from it."""
+
+    features: int
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.encode(images)
+
+    def encoder_parameters(self) -> Iterator[nn.Parameter]:
+        """Every parameter."""
+        return self.parameters()
+
+
+class Classifier(_Embeds):
+    """A model whose forward is `head(encode(images))`."""
+
+    head: nn.Module
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.encode(images))

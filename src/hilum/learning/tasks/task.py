@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -15,8 +17,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from hilum.datasets.augment import Augmentation, Change
 from hilum.images.preparation import Preparation
 from hilum.learning.feed import Feed
+from hilum.learning.material import Material
 from hilum.learning.recipe import Phase
-from hilum.models import Classifier, Model, Segmenter
+from hilum.models import Classifier, Encoder, Model, Segmenter
 from hilum.models.contract import Detector
 
 
@@ -83,10 +86,8 @@ class Task(L.LightningModule):
         self._set_modes()
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        stored, targets = batch
-        images = stored.float() / (255 if self.preparation.bits == 8 else 65535)
-        if self.phase.size is not None:
-            images, targets = self.shrunk(images, targets, self.phase.size)
+        stored, _ = batch
+        images, targets = self.opened(batch)
         images, targets = self.augment(images, targets, self._generator)
         outputs = self.taught(self._to_input(images), targets)
         loss = self.held(outputs, targets)
@@ -94,6 +95,12 @@ class Task(L.LightningModule):
             self._learnt.append((self.logits_of(outputs).detach(), targets))
         self.log("training/loss", loss, on_step=False, on_epoch=True, batch_size=len(stored))
         return loss
+
+    def opened(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Stored images as floats (n, h, w) in [0, 1] at the phase's size, and the targets that go with them."""
+        stored, targets = batch
+        images = stored.float() / (255 if self.preparation.bits == 8 else 65535)
+        return (images, targets) if self.phase.size is None else self.shrunk(images, targets, self.phase.size)
 
     def on_train_batch_end(self, *_: Any) -> None:
         if self.average is not None:
@@ -152,7 +159,7 @@ class Task(L.LightningModule):
     def configure_optimizers(self) -> Any:
         encoder = list(_encoder_parameters(self.model))
         known = {id(p) for p in encoder}
-        rest = [p for p in self.model.parameters() if id(p) not in known]
+        rest = [p for p in self.taught_parameters() if id(p) not in known]
         groups = decay_groups(rest, self.phase.rate, self.phase.weight_decay)
         whole = self.phase.train == "all"
         if whole:
@@ -168,6 +175,13 @@ class Task(L.LightningModule):
             optimiser, lambda step: rate_at(step, total, self.phase) * self.plateau.share
         )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def taught_parameters(self) -> Iterator[nn.Parameter]:
+        """Every parameter that a phase may train."""
+        return self.model.parameters()
+
+    def ready(self, material: Material, folder: Path) -> None:
+        """What a task takes from training films before its first step, and may keep in the run's folder."""
 
     def _to_input(self, images: Tensor) -> Tensor:
         return self.preparation.normalised(images).contiguous(memory_format=torch.channels_last)
@@ -233,7 +247,7 @@ def _averaged(model: Model, decay: float) -> AveragedModel | None:
 
 
 def _encoder_parameters(model: Model) -> Any:
-    return model.encoder_parameters() if isinstance(model, Classifier | Segmenter | Detector) else iter(())
+    return model.encoder_parameters() if isinstance(model, Classifier | Segmenter | Detector | Encoder) else iter(())
 
 
 def decay_groups(parameters: list[nn.Parameter], rate: float, decay: float) -> list[dict[str, Any]]:
