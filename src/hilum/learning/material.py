@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hilum.datasets import pixel_store, registry, split
 from hilum.datasets.manifest import LABEL, SOFT, Manifest, concat
 from hilum.datasets.readers import with_truth
+from hilum.datasets.synthetic import kept_for_training
 from hilum.errors import RecipeError
 from hilum.images.preparation import Preparation
 from hilum.learning import focusing, writing
@@ -134,6 +135,7 @@ def _drawn(manifest: Manifest, share: float, salt: str = "") -> pl.Series:
 
 def parted(data: Data, manifest: Manifest) -> split.Split:
     """The split that a recipe asks for: by patient, refused where it would leak, unless to leak is what it asks for."""
+    manifest = kept_for_training(manifest, FIXED)
     fixed = manifest.filter(pl.col(FIXED).is_not_null()) if FIXED in manifest.table.columns else None
     if fixed is None or not len(fixed):
         return _parted(data, manifest)
