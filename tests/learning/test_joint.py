@@ -19,7 +19,14 @@ from hilum.learning.run import train
 from hilum.learning.tasks.join import generator_of
 from hilum.models.gan import Discriminator, Gan
 
-OPTIONS = {"backbone": None, "main": "resnet10t", "film": 16, "film_width": 4, "size": [32, 32], "dropout": 0.2}
+OPTIONS = {
+    "backbone": None,
+    "main": "resnet10t",
+    "film": 16,
+    "film_width": 4,
+    "size": [32, 32],
+    "dropout": 0.2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +71,9 @@ def test_without_the_other_parts_it_is_the_labels_loss():
     assert torch.equal(Joint()(logits, targets), binary_cross_entropy(logits, targets))
     net = Discriminator(2, size=16, width=4)
     nothing = Joint(adversarial=0, discriminator_labels=0)
-    assert float(nothing.of_discriminator(net, torch.zeros(2, 1, 16, 16), targets[:2], None, torch.rand(2))) == 0
+    assert (
+        float(nothing.of_discriminator(net, torch.zeros(2, 1, 16, 16), targets[:2], None, torch.rand(2))) == 0
+    )
 
 
 def test_a_run_teaches_the_discriminator_and_keeps_no_generator(

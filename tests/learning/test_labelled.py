@@ -30,7 +30,9 @@ def test_a_smaller_share_lies_within_a_greater_one(recipe: Callable[..., Recipe]
 
 
 def test_a_share_of_films_and_one_of_labels_are_drawn_apart(recipe: Callable[..., Recipe]):
-    both = patients(recipe(data={"labelled": 0.5, "fraction": 0.5, "split": {"kind": "holdout", "validation": 0.3}}))[0]
+    both = patients(
+        recipe(data={"labelled": 0.5, "fraction": 0.5, "split": {"kind": "holdout", "validation": 0.3}})
+    )[0]
     kept = patients(recipe(data={"fraction": 0.5, "split": {"kind": "holdout", "validation": 0.3}}))[0]
     assert both < kept
 
@@ -57,7 +59,12 @@ def test_a_history_of_before_goes_on_and_is_drawn(tmp_path: Path):
     columns = "phase,epoch,training_loss,validation_loss,validation_score,rate,seconds"
     (tmp_path / "history.csv").write_text(f"{columns}\nonly,0,0.7,0.6,0.55,0.001,2\n")
     history = History(tmp_path)
-    history.add("only", 1, 1e-3, {"training/loss": 0.6, "validation/loss": 0.5, "training/score": 0.7, "validation/score": 0.6})
+    history.add(
+        "only",
+        1,
+        1e-3,
+        {"training/loss": 0.6, "validation/loss": 0.5, "training/score": 0.7, "validation/score": 0.6},
+    )
     found = pl.read_csv(tmp_path / "history.csv")
     assert found["training_score"].to_list() == [None, 0.7]
     assert history.draw().stat().st_size > 2000

@@ -47,7 +47,13 @@ def study(films: Path) -> Study:
     }  # fmt: skip
     joined = {
         "name": "ssgan_vit",
-        "options": {"backbone": "resnet10t", "main": "resnet10t", "film": 16, "film_width": 4, "size": [32, 32]},
+        "options": {
+            "backbone": "resnet10t",
+            "main": "resnet10t",
+            "film": 16,
+            "film_width": 4,
+            "size": [32, 32],
+        },
     }
     arms: dict[str, Any] = {
         "joined": {
@@ -73,12 +79,12 @@ def study(films: Path) -> Study:
         "folds": [0, 1],
         "repeat": "seeds",
         "arms": arms,
-        "preliminaries": {
-            name: {"title": name, "recipe": one, "once": True} for name, one in before.items()
-        },
+        "preliminaries": {name: {"title": name, "recipe": one, "once": True} for name, one in before.items()},
     }
     paper = {"title": "Toy", "paper": "Nobody, Nowhere, 2020", "metric": "macro_auc"}
-    return Study.model_validate({"name": "toy", **paper, "recipe": recipe, "variants": {"published": variant}})
+    return Study.model_validate(
+        {"name": "toy", **paper, "recipe": recipe, "variants": {"published": variant}}
+    )
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,10 @@ def kept_for_training(manifest: Manifest, column: str) -> Manifest:
         return manifest
     before = pl.col(column) if column in manifest.table.columns else pl.lit(None, pl.String)
     return replace(
-        manifest, table=manifest.table.with_columns(pl.when(_IS_ONE).then(pl.lit("train")).otherwise(before).alias(column))
+        manifest,
+        table=manifest.table.with_columns(
+            pl.when(_IS_ONE).then(pl.lit("train")).otherwise(before).alias(column)
+        ),
     )
 
 

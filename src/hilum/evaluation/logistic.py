@@ -110,7 +110,7 @@ def fit_in(known: Span, number: ArrayLike, classes: int, strength: float = STREN
 def fit_labels(
     features: ArrayLike, truth: ArrayLike, strength: float = STRENGTH
 ) -> tuple[Regression | None, ...]:
-    """`fit` of two classes for each label of truth (n, labels) in {0, 1, NaN}, on the films that know it; None where none does.
+    """`fit` of two classes for each label of truth (n, labels) in {0, 1, NaN}, on the films that know it, or None.
 
     Labels that the same films know share the span of the features.
     """
@@ -122,7 +122,9 @@ def fit_labels(
         key = known.tobytes()
         if known.any() and key not in spans:
             spans[key] = span(given[known])
-        found.append(fit_in(spans[key], column[known].astype(np.int64), 2, strength) if key in spans else None)
+        found.append(
+            fit_in(spans[key], column[known].astype(np.int64), 2, strength) if key in spans else None
+        )
     return tuple(found)
 
 

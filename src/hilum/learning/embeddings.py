@@ -61,7 +61,11 @@ def measure_encoder(encoder: Encoder, recipe: Recipe, stuff: Material, folder: P
     assert isinstance(loss, PretextLoss)
     found = _of(encoder, recipe, stuff, stuff.validation)
     width = spread(found)
-    facts: dict[str, Any] = {"pretexts": loss.words, "features": found.shape[1], "spread of embeddings": width}
+    facts: dict[str, Any] = {
+        "pretexts": loss.words,
+        "features": found.shape[1],
+        "spread of embeddings": width,
+    }
     tables: dict[str, Any] = {}
     if names:
         known = probed(stuff.train)
@@ -69,7 +73,9 @@ def measure_encoder(encoder: Encoder, recipe: Recipe, stuff: Material, folder: P
         learnt_from = _of(encoder, recipe, stuff, known)
         probe = probe_embeddings(learnt_from, np.asarray(known.truth), found, truth, loss.neighbours)
         facts["training films with labels"] = len(known.rows)
-        tables["probes"] = _rows(probe, names, truth, np.array(patient_keys(stuff.validation.manifest)), facts)
+        tables["probes"] = _rows(
+            probe, names, truth, np.array(patient_keys(stuff.validation.manifest)), facts
+        )
     fallen = width < COLLAPSED
     note = (
         f"{len(found)} films. By itself it finds nothing: k-NN and linear probes learnt from the training films' labels, which"
@@ -104,6 +110,12 @@ def _rows(
         facts[f"macro {title}"] = delong.macro_of(ranked, kept).as_dict()
         each[title] = delong.estimates_of(ranked)
     return [
-        {"finding": name, "n": linear.n, "positive": linear.positives, "linear AUC": linear.as_dict(), "k-NN AUC": knn.as_dict()}
+        {
+            "finding": name,
+            "n": linear.n,
+            "positive": linear.positives,
+            "linear AUC": linear.as_dict(),
+            "k-NN AUC": knn.as_dict(),
+        }
         for name, linear, knn in zip(kept, each["linear AUC"], each["k-NN AUC"], strict=True)
     ]

@@ -79,7 +79,9 @@ def measure_generator(
     part are found. `encoder`: the bundle whose features are used beside Inception's. ManifestError where films are too few.
     """
     if len(real) < FEWEST:
-        raise ManifestError(f"{len(real)} held-out films are too few to measure by", mend=f"Give {FEWEST} or more")
+        raise ManifestError(
+            f"{len(real)} held-out films are too few to measure by", mend=f"Give {FEWEST} or more"
+        )
     made = films_for(bundle, np.asarray(truth) > 0.5, seed)
     known: dict[str, Features] = {}
     own = of_bundle(encoder)
@@ -105,7 +107,9 @@ def measure_generator(
                 some = give(trained[ruler])
             rows.append(_row(name, "real, of training", closeness(some, b, patients, seed=seed)))
     if trained is not None:
-        memory[PIXELS] = memorisation(of_pixels(made), of_pixels(trained), of_pixels(real), patients, seed=seed)
+        memory[PIXELS] = memorisation(
+            of_pixels(made), of_pixels(trained), of_pixels(real), patients, seed=seed
+        )
     _draw(folder, made, trained, memory.get(named))
     note = (
         f"{len(made)} synthetic films of {made.shape[1]} pixels beside {len(real)} held-out real films of"
@@ -155,7 +159,9 @@ def _distances(memory: Mapping[str, Memorisation]) -> list[dict[str, Any]]:
             "n": len(distance),
             "nearest": float(distance.min()),
             "median": float(np.median(distance)),
-            "training films that are nearest to some": len(set(found.nearest.tolist())) if films == "synthetic" else None,
+            "training films that are nearest to some": len(set(found.nearest.tolist()))
+            if films == "synthetic"
+            else None,
         }
         for name, found in memory.items()
         for films, distance in (("synthetic", found.distance), ("held-out", found.held_out))

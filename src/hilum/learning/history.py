@@ -102,7 +102,9 @@ class History:
 
     def _extra(self) -> list[str]:
         """Columns beside `FIELDS`, in the order in which they came."""
-        return [name for name in dict.fromkeys(name for row in self.rows for name in row) if name not in FIELDS]
+        return [
+            name for name in dict.fromkeys(name for row in self.rows for name in row) if name not in FIELDS
+        ]
 
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -120,8 +120,8 @@ class Joint(_Options):
     synthetic ones (`form` and `penalty` as `learning.gan_loss` has them) + `discriminator_labels` x the cross-entropy of the
     discriminator's own finding logits on real films.
 
-    With both weights 0 it is `labels` alone. Of validation films it is `labels` alone too. `latent`: numbers of noise that the
-    generator was made for.
+    With both weights 0 it is `labels` alone. Of validation films it is `labels` alone too. `latent`: numbers of noise that
+    the generator was made for.
     """
 
     kind: Literal["joint"] = "joint"

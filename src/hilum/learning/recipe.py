@@ -209,7 +209,9 @@ class Recipe(Section):
             if phase.train == "head":
                 raise ValueError(f"phases.{number}.train: an encoder has no head to train alone")
             if phase.sampler == "balanced":
-                raise ValueError(f"phases.{number}.sampler: films without labels have nothing to be balanced by")
+                raise ValueError(
+                    f"phases.{number}.sampler: films without labels have nothing to be balanced by"
+                )
             if pairs and phase.batch < 2:
                 raise ValueError(
                     f"phases.{number}.batch: contrast and triplet compare films, of which a batch of one has no two"

@@ -28,13 +28,13 @@ BLOCKS = ("backbone", "discriminator", "main")
 class SsganVit(Classifier):
     """A self-supervised backbone, the discriminator of a GAN and a main network, side by side under one linear head.
 
-    `backbone`, `main`: timm models, None to do without. `discriminator`: with the discriminator or not. Where the main network
-    is a vision transformer, the positions of the discriminator's map are projected to its width and join its patches as
+    `backbone`, `main`: timm models, None to do without. `discriminator`: with it or not. Where the main network is a
+    vision transformer, the positions of the discriminator's map are projected to its width and join its patches as
     further tokens (Suh and Ponduru; how the features enter is our choice); a convolutional one takes no tokens.
 
     `outputs`: number of logits. `dropout`: before the linear layer. `pretrained`: None, `imagenet` for backbone and main, or
-    one entry a block (None, `imagenet` or a .safetensors path; of the discriminator None or a GAN's weights), in the order of
-    `BLOCKS`. `size`: input height and width; None takes the main network's. `film`: pixels a side that the discriminator was
+    one entry a block (None, `imagenet` or a .safetensors path; of the discriminator None or a GAN's weights), in the order
+    of `BLOCKS`. `size`: input height and width; None takes the main network's. `film`: pixels a side that the discriminator was
     made for, `film_width` its channels, `findings` its label outputs (None: as many as `outputs`), `classes` their kind.
 
     The embedding is the averages of all maps side by side, exactly where one grid is a whole multiple of the other, else
@@ -94,7 +94,7 @@ class SsganVit(Classifier):
         return features.mean((2, 3))
 
     def maps(self, images: Tensor) -> dict[str, Tensor]:
-        """Images (n, channels, h, w) to the map of each block there is (n, its width, its h', its w'), those of `without` zero."""
+        """Images (n, channels, h, w) to each block's map (n, its width, its h', its w'), those of `without` zero."""
         found: dict[str, Tensor] = {}
         if self.backbone is not None:
             found["backbone"] = self.backbone(renormalised(images, self, self.backbone))
@@ -118,7 +118,7 @@ class SsganVit(Classifier):
         return 2 * grey - 1
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
-        """The blocks' own: what turns the discriminator's map into tokens starts from random weights and learns with the head."""
+        """The blocks' own: what turns the discriminator's map into tokens starts at random and learns with the head."""
         blocks = [block for block in (self.backbone, self.discriminator, self.main) if block is not None]
         return chain.from_iterable(block.parameters() for block in blocks)
 

@@ -28,8 +28,8 @@ def table(variant: Variant, results: Sequence[ArmResult]) -> Table:
         rows.append(row)
     notes = (
         "Calls are made at each model's own thresholds, chosen on its validation films; intervals by drawing patients."
-        " Weighted: by how many films have the finding, as the paper weights it. F1 moves with how common a finding is, so that"
-        " films of another mix have another F1 by the same model.",
+        " Weighted: by how many films have the finding, as the paper weights it. F1 moves with how common a finding is, so"
+        " that films of another mix have another F1 by the same model.",
         *films_notes(variant, results),
     )
     return Table("F1 of findings", without_empty(rows), notes)

@@ -31,7 +31,7 @@ def tables(request: Request, jobs: Sequence[Job]) -> list[Table]:
 
 
 def refuse_leaks(before: Sequence[Job], arms: Sequence[Job]) -> None:
-    """RecipeError where a training before an arm learns from, or chooses on, films of a patient whom the arm is tested on."""
+    """RecipeError where a training before an arm learns from, or chooses on, films of a patient that the arm is tested on."""
     films: dict[str, Manifest] = {}
 
     def patients(data: Data, parts: Sequence[str]) -> frozenset[str]:
@@ -99,8 +99,8 @@ def _without_labels(variant: Variant, jobs: Sequence[Job]) -> Table:
         rows.append(row)
     keys = list(dict.fromkeys(key for row in rows for key in row))
     notes = (
-        "Films are those of training and validation. The validation score of a pretraining is what its probes reach on validation"
-        " patients, as the training's page tells; of a GAN see its own evaluation.",
+        "Films are those of training and validation. The validation score of a pretraining is what its probes reach on"
+        " validation patients, as the training's page tells; of a GAN see its own evaluation.",
     )
     return Table("Trainings before the arms", [{key: row.get(key) for key in keys} for row in rows], notes)
 

@@ -30,11 +30,11 @@ logger = logging.getLogger(__name__)
 
 
 def probe(job: Job, held_out: Predictions) -> Predictions:
-    """The films of `held_out` with the probabilities of a regression that learnt the run's training films, of whose labels it
-    knows what the run knew. Kept in the run's folder.
+    """The films of `held_out` with the probabilities of a regression that learnt the run's training films, of whose labels
+    it knows what the run knew. Kept in the run's folder.
 
-    The regression's penalty is fixed (`logistic.STRENGTH`), so that no film chooses it. A label that training does not know is
-    0.5 throughout.
+    The regression's penalty is fixed (`logistic.STRENGTH`), so that no film chooses it. A label that training does not
+    know is 0.5 throughout.
     """
     place = job.folder / PROBE
     kept = pl.read_parquet(place) if place.is_file() else None

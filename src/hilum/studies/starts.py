@@ -1,4 +1,4 @@
-"""What a start is worth by how many labels there are: each start's AUC against the share of labels, fine-tuned and probed."""
+"""What a start is worth by how many labels there are: its AUC against the share of labels, fine-tuned and probed."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def compare(
         name = line.start if line.how == TUNED else f"{line.start}, {line.how}"
         drawn.setdefault(name, []).append((line.share, found.value, found.low, found.high))
     notes = [
-        f"Means over {len(lines[0].folds)} repetitions with the interval of Student's t, which is wide for so few. Linear probe:"
-        " a logistic regression on the frozen embedding of the start, before any of it learnt a label of these films.",
+        f"Means over {len(lines[0].folds)} repetitions with the interval of Student's t, which is wide for so few. Linear"
+        " probe: a logistic regression on the frozen embedding of the start, before any of it learnt a label of these films.",
         SEEDS if variant.repeat == "seeds" else TOGETHER,
     ]
     notes += (

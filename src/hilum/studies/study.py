@@ -211,8 +211,8 @@ class Study(Section):
     def preliminary_recipe(self, variant: str, name: str, fold: int, changes: tuple[str, ...] = ()) -> Recipe:
         """The recipe of a preliminary before the arms of one fold.
 
-        Each fold has its own seed; of a split in folds the fold of that number, so that it learns from no film that the arms of
-        this fold are tested on, and of another split its own draw.
+        Each fold has its own seed; of a split in folds the fold of that number, so that it learns from no film that the arms
+        of this fold are tested on, and of another split its own draw.
         """
         own = self.variant(variant).preliminaries[name].recipe
         seed = int(own.get("seed", 0)) + fold

@@ -49,7 +49,9 @@ class PretextLoss(BaseModel):
     def _known(cls, given: Any) -> Any:
         unknown = sorted(set(given) - set(cls.model_fields)) if isinstance(given, dict) else []
         if unknown:
-            raise ValueError(f"there is no pretext or option {unknown[0]!r}; the pretexts: {', '.join(NAMES)}")
+            raise ValueError(
+                f"there is no pretext or option {unknown[0]!r}; the pretexts: {', '.join(NAMES)}"
+            )
         return given
 
     @model_validator(mode="after")

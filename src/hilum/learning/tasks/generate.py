@@ -73,7 +73,9 @@ class Generate(Task):
         if (self._batches_before() + index + 1) % self.loss.critic_steps == 0:
             loss = self._for(conditions, targets)
             self._step(of_generator, loss, "generator")
-            self.log("training/generator", loss.detach(), on_step=False, on_epoch=True, batch_size=len(stored))
+            self.log(
+                "training/generator", loss.detach(), on_step=False, on_epoch=True, batch_size=len(stored)
+            )
             self._average()
         for schedule in self.lr_schedulers():
             schedule.step()

@@ -66,7 +66,7 @@ class Joined(MultiLabel):
 
 @torch.no_grad()
 def drawn(generator: Generator, targets: Tensor) -> Tensor:
-    """A synthetic film for each row of targets (n, labels), whose unknown labels count as absent; noise by torch's own chance."""
+    """A synthetic film for each row of targets (n, labels), unknown labels taken as absent; noise by torch's own chance."""
     noise = torch.randn(len(targets), generator.latent, device=targets.device)
     films: Tensor = generator.to(targets.device)(noise, targets.nan_to_num())
     return films
@@ -75,8 +75,8 @@ def drawn(generator: Generator, targets: Tensor) -> Tensor:
 def generator_of(recipe: Recipe, model: nn.Module, start: str | Path | None) -> Generator | None:
     """The generator whose weights lie beside the discriminator's in `start`, frozen; None where the loss asks for none.
 
-    RecipeError where the model has no discriminator, where its finding outputs are not the recipe's labels, or where there are
-    no weights of a generator to take.
+    RecipeError where the model has no discriminator, where its finding outputs are not the recipe's labels, or where there
+    are no weights of a generator to take.
     """
     loss = recipe.loss
     if not isinstance(loss, Joint) or not (loss.adversarial or loss.discriminator_labels):

@@ -32,7 +32,7 @@ class Task(L.LightningModule):
 
     kept_outputs = 0
     scores_training = False
-    """Whether the training batches' own outputs are scored too, as the model was while it learnt: augmented, with dropout."""
+    """Whether training batches are scored too, as the model was while it learnt: augmented, with dropout."""
 
     def __init__(
         self,
@@ -247,7 +247,11 @@ def _averaged(model: Model, decay: float) -> AveragedModel | None:
 
 
 def _encoder_parameters(model: Model) -> Any:
-    return model.encoder_parameters() if isinstance(model, Classifier | Segmenter | Detector | Encoder) else iter(())
+    return (
+        model.encoder_parameters()
+        if isinstance(model, Classifier | Segmenter | Detector | Encoder)
+        else iter(())
+    )
 
 
 def decay_groups(parameters: list[nn.Parameter], rate: float, decay: float) -> list[dict[str, Any]]:
