@@ -34,8 +34,8 @@ class SsganVit(Classifier):
 
     `outputs`: number of logits. `dropout`: before the linear layer. `pretrained`: None, `imagenet` for backbone and main, or
     one entry a block (None, `imagenet` or a .safetensors path; of the discriminator None or a GAN's weights), in the order
-    of `BLOCKS`. `size`: input height and width; None takes the main network's. `film`: pixels a side that the discriminator was
-    made for, `film_width` its channels, `findings` its label outputs (None: as many as `outputs`), `classes` their kind.
+    of `BLOCKS`. `size`: input height and width; None takes the main network's. `film`: pixels a side that the
+    discriminator was made for, `film_width` its channels, `findings` its label outputs (None: as many as `outputs`), `classes` their kind.
 
     The embedding is the averages of all maps side by side, exactly where one grid is a whole multiple of the other, else
     nearly. `without`: blocks whose features are zero, also as tokens: what is left says what they contribute.
@@ -80,8 +80,7 @@ class SsganVit(Classifier):
             )
         self.tokens = None
         if self.discriminator and self.main and isinstance(self.main.net, VisionTransformer):
-            with torch.no_grad():
-                places = self.discriminator.features(torch.zeros(1, 1, film, film))[0, 0].numel()
+            places = _places(self.discriminator, film)
             self.tokens = Tokens(self.discriminator.width, self.main.width, places)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(sum(self.widths.values()), outputs))
 
@@ -144,6 +143,14 @@ def _with_tokens(net: Any, images: Tensor, further: Tensor) -> Tensor:
     own = tokens.shape[1]
     tokens = net.norm(net.blocks(torch.cat([tokens, further], 1)))
     return patches(net, tokens[:, :own], images)
+
+
+@torch.no_grad()
+def _places(discriminator: Discriminator, film: int) -> int:
+    """Positions of the discriminator's map; in eval mode, in which no spectral norm moves."""
+    found = discriminator.eval().features(torch.zeros(1, 1, film, film))[0, 0].numel()
+    discriminator.train()
+    return found
 
 
 def _discriminator(

@@ -31,7 +31,7 @@ def tables(request: Request, jobs: Sequence[Job]) -> list[Table]:
 
 
 def refuse_leaks(before: Sequence[Job], arms: Sequence[Job]) -> None:
-    """RecipeError where a training before an arm learns from, or chooses on, films of a patient that the arm is tested on."""
+    """RecipeError where a training before an arm learns from, or chooses on, films of a patient whom the arm tests on."""
     films: dict[str, Manifest] = {}
 
     def patients(data: Data, parts: Sequence[str]) -> frozenset[str]:

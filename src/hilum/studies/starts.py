@@ -57,7 +57,7 @@ def compare(
         drawn.setdefault(name, []).append((line.share, found.value, found.low, found.high))
     notes = [
         f"Means over {len(lines[0].folds)} repetitions with the interval of Student's t, which is wide for so few. Linear"
-        " probe: a logistic regression on the frozen embedding of the start, before any of it learnt a label of these films.",
+        " probe: a logistic regression on the frozen embedding of the start, before it learnt any label of these films.",
         SEEDS if variant.repeat == "seeds" else TOGETHER,
     ]
     notes += (
