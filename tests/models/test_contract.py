@@ -70,6 +70,10 @@ SMALL: dict[str, list[dict]] = {
         {"backbone": "resnet10t", "hidden": 32, "layers": 2, "queries": 20, "size": (64, 96)},
         {"hidden": 32, "layers": 1, "queries": 10, "denoising": 0, "channels": 3, "size": (64, 64)},
     ],
+    "gan": [
+        {"size": 16, "width": 8, "latent": 8},
+        {"size": 32, "width": 4, "channels": 3, "classes": "softmax"},
+    ],
     "lung_autoencoder": [
         {"encoder": "mobilenetv2_050", "filters": (16, 16, 8, 8, 8), "size": (64, 64)},
         {"encoder": "resnet10t", "filters": (16, 16, 8, 8, 8), "size": (64, 96)},
