@@ -32,7 +32,11 @@ def films_for(bundle: Bundle, conditions: ArrayLike, seed: int = 0) -> NDArray[n
             mend="Give a bundle that was trained with task generate",
         )
     wanted = torch.from_numpy(np.array(conditions, np.float32))
-    if wanted.ndim != 2 or wanted.shape[1] != len(bundle.labels) or not bool(((wanted == 0) | (wanted == 1)).all()):
+    if (
+        wanted.ndim != 2
+        or wanted.shape[1] != len(bundle.labels)
+        or not bool(((wanted == 0) | (wanted == 1)).all())
+    ):
         raise BundleError(
             f"findings of shape {tuple(wanted.shape)}; 0 or 1 for each of {len(bundle.labels)} labels is wanted",
             path=bundle.info.name,

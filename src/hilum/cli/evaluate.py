@@ -38,7 +38,9 @@ def evaluate(
     from hilum.bundles.card import measured
     from hilum.learning.evaluate import evaluate as measure
 
-    result = measure(bundle, manifest, out, split=split, where_sql=where, name=name, record=record, features=features)
+    result = measure(
+        bundle, manifest, out, split=split, where_sql=where, name=name, record=record, features=features
+    )
     console = Console()
     console.print(Markdown(measured(result)))
     console.print(f"Written to {escape(str(out))}", soft_wrap=True)

@@ -19,7 +19,8 @@ def synthesise(
     films: int = typer.Option(..., min=1, help="How many films to make."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder for the films and their manifest."),
     label: list[str] = typer.Option(
-        [], help="A finding that every film is to have; may be given again. Default: drawn as in training films."
+        [],
+        help="A finding that every film is to have; may be given again. Default: drawn as in training films.",
     ),
     seed: int = typer.Option(0, help="Of the noise and of the findings drawn."),
     bits: int = typer.Option(8, callback=_depth, help="Of the PNG files: 8 or 16."),

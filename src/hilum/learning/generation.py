@@ -39,7 +39,7 @@ UNMEASURED = (
 
 
 def read_prepared(bundle: Bundle, films: Manifest) -> tuple[Manifest, Films, list[str]]:
-    """The films that can be read, as the generator's training saw them, (n, h, w) in [0, 1], and the faults of the others."""
+    """The readable films, as the generator's training saw them, (n, h, w) in [0, 1], and the faults of the others."""
     found, good, failures = [], [], []
     for image_id, path in zip(films.image_ids, tracked(films.paths(), "reading films"), strict=True):
         try:
@@ -73,13 +73,15 @@ def measure_generator(
     encoder: str | Path | Bundle = "findings",
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Make a film for the findings of each held-out one, write grids and `metrics.json` to `folder`; return the card's section.
+    """Make a film for the findings of each held-out one, write grids and `metrics.json`; return the card's section.
 
     `real` (n, h, w) and `truth` (n, labels): the held-out films and their labels. `manifest`: where films of the training
     part are found. `encoder`: the bundle whose features are used beside Inception's. ManifestError where films are too few.
     """
     if len(real) < FEWEST:
-        raise ManifestError(f"{len(real)} held-out films are too few to measure by", mend=f"Give {FEWEST} or more")
+        raise ManifestError(
+            f"{len(real)} held-out films are too few to measure by", mend=f"Give {FEWEST} or more"
+        )
     made = films_for(bundle, np.asarray(truth) > 0.5, seed)
     known: dict[str, Features] = {}
     own = of_bundle(encoder)
@@ -105,11 +107,13 @@ def measure_generator(
                 some = give(trained[ruler])
             rows.append(_row(name, "real, of training", closeness(some, b, patients, seed=seed)))
     if trained is not None:
-        memory[PIXELS] = memorisation(of_pixels(made), of_pixels(trained), of_pixels(real), patients, seed=seed)
+        memory[PIXELS] = memorisation(
+            of_pixels(made), of_pixels(trained), of_pixels(real), patients, seed=seed
+        )
     _draw(folder, made, trained, memory.get(named))
     note = (
         f"{len(made)} synthetic films of {made.shape[1]} pixels beside {len(real)} held-out real films of"
-        f" {patients_in(held_out)} patients, prepared alike and with the same findings, an unknown one as none; intervals are"
+        f" {patients_in(held_out)} patients, prepared alike, with the same findings (an unknown one as none); intervals are"
         f" 95 %, by patient. FID falls with the number of films: compare it with the row of real films, not with figures"
         " elsewhere."
     )
@@ -155,7 +159,9 @@ def _distances(memory: Mapping[str, Memorisation]) -> list[dict[str, Any]]:
             "n": len(distance),
             "nearest": float(distance.min()),
             "median": float(np.median(distance)),
-            "training films that are nearest to some": len(set(found.nearest.tolist())) if films == "synthetic" else None,
+            "training films that are nearest to some": len(set(found.nearest.tolist()))
+            if films == "synthetic"
+            else None,
         }
         for name, found in memory.items()
         for films, distance in (("synthetic", found.distance), ("held-out", found.held_out))

@@ -22,7 +22,6 @@ from hilum.images.preparation import Preparation
 from hilum.learning.losses import DETECTION, WEIGHTS, AnyLoss, BinaryCrossEntropy
 from hilum.learning.recipe_data import Data, Section
 
-
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 

@@ -31,5 +31,7 @@ def load(root: Path) -> Manifest:
     root = disk.folder(root)
     manifest = Manifest.load(root / MANIFEST, root=root)
     if (manifest.table["source"] != SYNTHETIC).any():
-        raise DataError("these are not films that `hilum synthesise` made", path=root, mend="Name their own source")
+        raise DataError(
+            "these are not films that `hilum synthesise` made", path=root, mend="Name their own source"
+        )
     return manifest

@@ -73,7 +73,9 @@ class Generate(Task):
         if (self._batches_before() + index + 1) % self.loss.critic_steps == 0:
             loss = self._for(conditions, targets)
             self._step(of_generator, slow, loss, "generator")
-            self.log("training/generator", loss.detach(), on_step=False, on_epoch=True, batch_size=len(stored))
+            self.log(
+                "training/generator", loss.detach(), on_step=False, on_epoch=True, batch_size=len(stored)
+            )
             if self.average is not None:
                 self.average.update_parameters(self.model)
 
@@ -212,7 +214,7 @@ def known(targets: Tensor) -> Tensor:
 
 @torch.no_grad()
 def diversity(model: Generative, conditions: Tensor, seed: int, draws: int = 16) -> float:
-    """The standard deviation of a pixel over `draws` of noise, in [-1, 1], the mean over pixels and `conditions` (k, labels).
+    """The standard deviation of a pixel over `draws` of noise, in [-1, 1], the mean over pixels and `conditions`.
 
     The model in eval mode: batch norm would not tell a film alone from one among others.
     """
