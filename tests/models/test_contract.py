@@ -81,6 +81,10 @@ SMALL: dict[str, list[dict]] = {
         {"backbone": None, "main": "resnet10t", "film": 16, "film_width": 4, "size": (64, 96)},
         {"backbone": None, "main": None, "film": 32, "film_width": 4},
     ],
+    "gan": [
+        {"size": 16, "width": 8, "latent": 8},
+        {"size": 32, "width": 4, "channels": 3, "classes": "softmax"},
+    ],
     "lung_autoencoder": [
         {"encoder": "mobilenetv2_050", "filters": (16, 16, 8, 8, 8), "size": (64, 64)},
         {"encoder": "resnet10t", "filters": (16, 16, 8, 8, 8), "size": (64, 96)},

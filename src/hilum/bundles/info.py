@@ -122,8 +122,8 @@ class Export(Step):
 
 
 class Condition(Step):
-    """Findings that stand together, and how many training films have exactly these (a finding that is unknown counts as none):
-    what a generator's films are drawn by. Nothing else of any film is kept.
+    """Findings that stand together, and how many training films have exactly these (an unknown one counts as none): what a
+    generator's films are drawn by. Nothing else of any film is kept.
     """
 
     findings: tuple[str, ...] = ()
@@ -135,7 +135,8 @@ class Info(Step):
 
     `labels`: empty where the task is to encode. `group`: the name of the set of mutually exclusive classes (multiclass), else None. `metrics`: evaluations by name,
     as `evaluation.summary` writes them. `precision`: of the floats in the weights file. `exports`: other forms of the
-    model, by runtime. `conditions`: of a generator. `files`: SHA-256 of every other file. `digest`: SHA-256 of this content without itself.
+    model, by runtime. `conditions`: of a generator. `files`: SHA-256 of every other file. `digest`: SHA-256 of this content
+    without itself.
     """
 
     later = frozenset({"precision", "exports", "conditions"})

@@ -31,6 +31,6 @@ def refuse_synthetic(films: Manifest) -> None:
     made = films.filter(_IS_ONE)
     if len(made):
         raise ManifestError(
-            f"{len(made)} of these {len(films)} films are synthetic, such as {made.image_ids[0]}: nothing is measured on them",
-            mend="Measure on real films; synthetic ones are for training alone",
+            f"{len(made)} of these {len(films)} films are synthetic, such as {made.image_ids[0]}",
+            mend="Measure on real films: synthetic ones are for training alone",
         )

@@ -63,8 +63,8 @@ def closeness(
 def frechet_distance(synthetic: ArrayLike, real: ArrayLike) -> float:
     """||m1 - m2||^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of means and covariances (Heusel 2017; Dowson and Landau 1982).
 
-    With A and B the centred features over the root of n - 1, C1 C2 has the non-zero eigenvalues of (A B')(A B')', so that the
-    trace of its root is the sum of the singular values of A B', an n x m matrix: exact, and well-conditioned where there are
+    With A and B the centred features over the root of n - 1, C1 C2 has the non-zero eigenvalues of (A B')(A B')', so that
+    the trace of its root is the sum of the singular values of A B', an n x m matrix: exact, and well-conditioned with
     fewer films than features. It falls as films are added, to a limit: compare only figures of as many films.
     """
     a, b = features(synthetic), features(real)

@@ -1,4 +1,4 @@
-"""Whether a generator gives back films that it learnt from: how near its films come to them, beside how near strangers come."""
+"""Whether a generator gives back films that it learnt from: how near its films come to them, and how near strangers come."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def conclude_generator(bundle: Bundle, stuff: material.Material, folder: Path, s
 
 
 def noise_changes(bundle: Bundle, conditions: NDArray[np.float32], seed: int) -> float:
-    """The standard deviation of a pixel over draws of noise, in [0, 1], the mean over pixels and `conditions` (k, labels)."""
+    """The standard deviation of a pixel over draws of noise, in [0, 1], the mean over pixels and `conditions`."""
     films = films_for(bundle, np.repeat(conditions, DRAWS, 0), seed)
     return float(films.reshape(len(conditions), DRAWS, -1).std(1).mean())
 

@@ -39,7 +39,7 @@ UNMEASURED = (
 
 
 def read_prepared(bundle: Bundle, films: Manifest) -> tuple[Manifest, Films, list[str]]:
-    """The films that can be read, as the generator's training saw them, (n, h, w) in [0, 1], and the faults of the others."""
+    """The readable films, as the generator's training saw them, (n, h, w) in [0, 1], and the faults of the others."""
     found, good, failures = [], [], []
     for image_id, path in zip(films.image_ids, tracked(films.paths(), "reading films"), strict=True):
         try:
@@ -73,7 +73,7 @@ def measure_generator(
     encoder: str | Path | Bundle = "findings",
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Make a film for the findings of each held-out one, write grids and `metrics.json` to `folder`; return the card's section.
+    """Make a film for the findings of each held-out one, write grids and `metrics.json`; return the card's section.
 
     `real` (n, h, w) and `truth` (n, labels): the held-out films and their labels. `manifest`: where films of the training
     part are found. `encoder`: the bundle whose features are used beside Inception's. ManifestError where films are too few.
@@ -113,7 +113,7 @@ def measure_generator(
     _draw(folder, made, trained, memory.get(named))
     note = (
         f"{len(made)} synthetic films of {made.shape[1]} pixels beside {len(real)} held-out real films of"
-        f" {patients_in(held_out)} patients, prepared alike and with the same findings, an unknown one as none; intervals are"
+        f" {patients_in(held_out)} patients, prepared alike, with the same findings (an unknown one as none); intervals are"
         f" 95 %, by patient. FID falls with the number of films: compare it with the row of real films, not with figures"
         " elsewhere."
     )

@@ -1,4 +1,4 @@
-"""The generator and the discriminator of `suh-ssganvit` (Suh and Ponduru): films from noise and findings, told from real ones.
+"""The generator and the discriminator of `suh-ssganvit` (Suh and Ponduru): films from noise and findings.
 
 What the paper says is kept: noise of 100 numbers, eight convolutional layers with batch norm and ReLU, Tanh out; a
 convolutional discriminator with spectral normalisation, an output for real or synthetic and one for the findings. What it
@@ -8,6 +8,7 @@ findings are a condition of the generator and an output of the discriminator).
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -89,7 +90,7 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(
             *(
                 layer
-                for below, above in zip(wide[:-1], wide[1:], strict=True)
+                for below, above in pairwise(wide)
                 for layer in (
                     spectral_norm(nn.Conv2d(below, above, 4, stride=2, padding=1)),
                     nn.LeakyReLU(SLOPE),

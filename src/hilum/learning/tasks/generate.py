@@ -66,22 +66,27 @@ class Generate(Task):
         images = stored.float() / (255 if self.preparation.bits == 8 else 65535)
         images, targets = self.augment(images, targets, self._generator)
         real, conditions = self._to_input(images), known(targets)
-        of_generator, of_discriminator = self.optimizers()
+        (of_generator, of_discriminator), (slow, fast) = self.optimizers(), self.lr_schedulers()
         loss = self._against(real, conditions, targets)
-        self._step(of_discriminator, loss, "discriminator")
+        self._step(of_discriminator, fast, loss, "discriminator")
         self.log("training/loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(stored))
         if (self._batches_before() + index + 1) % self.loss.critic_steps == 0:
             loss = self._for(conditions, targets)
-            self._step(of_generator, loss, "generator")
+            self._step(of_generator, slow, loss, "generator")
             self.log(
                 "training/generator", loss.detach(), on_step=False, on_epoch=True, batch_size=len(stored)
             )
-            self._average()
-        for schedule in self.lr_schedulers():
-            schedule.step()
+            if self.average is not None:
+                self.average.update_parameters(self.model)
 
     def on_train_batch_end(self, *_: Any) -> None:
         """`training_step` averages, after steps of the generator alone."""
+
+    def on_validation_epoch_start(self) -> None:
+        """Only the generator is averaged: a mean of spectral norms is none, and the discriminator is wanted as it is."""
+        if self.average is not None:
+            averaged, model = _generative(self.average.module), _generative(self.model)
+            averaged.discriminator.load_state_dict(model.discriminator.state_dict())
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         stored, targets = batch
@@ -122,12 +127,13 @@ class Generate(Task):
             kind(decay_groups(list(network.parameters()), rate, phase.weight_decay), betas=phase.betas)
             for network, rate in networks
         ]
-        total = int(self.trainer.estimated_stepping_batches)
-
-        def share(step: int) -> float:
-            return rate_at(step, total, phase) * self.plateau.share
-
-        return optimisers, [torch.optim.lr_scheduler.LambdaLR(each, share) for each in optimisers]
+        batches = int(self.trainer.estimated_stepping_batches)
+        return optimisers, [
+            torch.optim.lr_scheduler.LambdaLR(
+                each, lambda step, total=steps: rate_at(step, total, phase) * self.plateau.share
+            )
+            for each, steps in zip(optimisers, (batches // self.loss.critic_steps, batches), strict=True)
+        ]
 
     def _against(self, real: Tensor, conditions: Tensor, targets: Tensor) -> Tensor:
         """The discriminator's loss beside films that the generator makes for the same findings."""
@@ -146,7 +152,7 @@ class Generate(Task):
         loss: Tensor = self.loss.of_generator(model, model.generator(noise, conditions), targets)
         return loss
 
-    def _step(self, optimiser: Any, loss: Tensor, network: str) -> None:
+    def _step(self, optimiser: Any, schedule: Any, loss: Tensor, network: str) -> None:
         if not bool(torch.isfinite(loss)):
             raise CollapseError(
                 f"the {network}'s loss, penalty and all, is {float(loss.detach())} in epoch {self.current_epoch + 1}",
@@ -155,14 +161,8 @@ class Generate(Task):
         optimiser.zero_grad()
         self.manual_backward(loss)
         optimiser.step()
+        schedule.step()
         _generative(self.model).discriminator.requires_grad_(True)
-
-    def _average(self) -> None:
-        """The generator's average; a discriminator is no better averaged, and its spectral norms would no longer be any."""
-        if self.average is not None:
-            self.average.update_parameters(self.model)
-            averaged, model = _generative(self.average.module), _generative(self.model)
-            averaged.discriminator.load_state_dict(model.discriminator.state_dict())
 
     def _batches_before(self) -> int:
         return self.current_epoch * int(self.trainer.num_training_batches)
@@ -214,7 +214,7 @@ def known(targets: Tensor) -> Tensor:
 
 @torch.no_grad()
 def diversity(model: Generative, conditions: Tensor, seed: int, draws: int = 16) -> float:
-    """The standard deviation of a pixel over `draws` of noise, in [-1, 1], the mean over pixels and `conditions` (k, labels).
+    """The standard deviation of a pixel over `draws` of noise, in [-1, 1], the mean over pixels and `conditions`.
 
     The model in eval mode: batch norm would not tell a film alone from one among others.
     """
