@@ -124,9 +124,10 @@ class Export(Step):
 class Info(Step):
     """The content of `bundle.json`.
 
-    `labels`: empty where the task is to encode. `group`: the name of the set of mutually exclusive classes (multiclass), else None. `metrics`: evaluations by name,
-    as `evaluation.summary` writes them. `precision`: of the floats in the weights file. `exports`: other forms of the
-    model, by runtime. `files`: SHA-256 of every other file. `digest`: SHA-256 of this content without itself.
+    `labels`: empty where the task is to encode. `group`: the name of the set of mutually exclusive classes (multiclass),
+    else None. `metrics`: evaluations by name, as `evaluation.summary` writes them. `precision`: of the floats in the weights
+    file. `exports`: other forms of the model, by runtime. `files`: SHA-256 of every other file. `digest`: SHA-256 of this
+    content without itself.
     """
 
     later = frozenset({"precision", "exports"})

@@ -177,7 +177,11 @@ def _pretexts(recipe: Recipe, stuff: material.Material) -> tuple[str, ...]:
     """What an encoder's card begins with."""
     if not isinstance(recipe.loss, PretextLoss):
         return ()
-    chose = "a linear probe for labels of validation films" if recipe.data.labels else "the same on validation films"
+    chose = (
+        "a linear probe for labels of validation films"
+        if recipe.data.labels
+        else "the same on validation films"
+    )
     return (
         "It finds nothing by itself: it gives embeddings, from which classifiers start.",
         f"Learnt from {len(stuff.train.manifest)} films, without any of their labels, by the pretexts {recipe.loss.words};"

@@ -15,7 +15,7 @@ from hilum.datasets.batches import Batches
 from hilum.evaluation import delong
 from hilum.evaluation.embedding_probe import EmbeddingProbe, probe_embeddings, spread
 from hilum.images.preparation import Preparation
-from hilum.learning.material import Material, Part, patient_keys
+from hilum.learning.material import Material, Part, patient_keys, patients_in
 from hilum.learning.pretexts.options import PretextLoss
 from hilum.learning.recipe import Recipe
 from hilum.learning.writing import named, write_whole
@@ -61,7 +61,11 @@ def measure_encoder(encoder: Encoder, recipe: Recipe, stuff: Material, folder: P
     assert isinstance(loss, PretextLoss)
     found = _of(encoder, recipe, stuff, stuff.validation)
     width = spread(found)
-    facts: dict[str, Any] = {"pretexts": loss.words, "features": found.shape[1], "spread of embeddings": width}
+    facts: dict[str, Any] = {
+        "pretexts": loss.words,
+        "features": found.shape[1],
+        "spread of embeddings": width,
+    }
     tables: dict[str, Any] = {}
     if names:
         known = probed(stuff.train)
@@ -69,11 +73,13 @@ def measure_encoder(encoder: Encoder, recipe: Recipe, stuff: Material, folder: P
         learnt_from = _of(encoder, recipe, stuff, known)
         probe = probe_embeddings(learnt_from, np.asarray(known.truth), found, truth, loss.neighbours)
         facts["training films with labels"] = len(known.rows)
-        tables["probes"] = _rows(probe, names, truth, np.array(patient_keys(stuff.validation.manifest)), facts)
+        tables["probes"] = _rows(
+            probe, names, truth, np.array(patient_keys(stuff.validation.manifest)), facts
+        )
     fallen = width < COLLAPSED
     note = (
-        f"{len(found)} films. By itself it finds nothing: k-NN and linear probes learnt from the training films' labels, which"
-        " no loss saw; intervals are 95 %, by patient."
+        f"{len(found)} films of {patients_in(stuff.validation.manifest)} patients. By itself it finds nothing: k-NN and"
+        " linear probes learnt from the training films' labels, which no loss saw; intervals are 95 %, by patient."
         + (" COLLAPSED: the embedding is nearly the same for every film." if fallen else "")
     )
     result = {"note": note, "facts": facts, "tables": tables}
@@ -104,6 +110,12 @@ def _rows(
         facts[f"macro {title}"] = delong.macro_of(ranked, kept).as_dict()
         each[title] = delong.estimates_of(ranked)
     return [
-        {"finding": name, "n": linear.n, "positive": linear.positives, "linear AUC": linear.as_dict(), "k-NN AUC": knn.as_dict()}
+        {
+            "finding": name,
+            "n": linear.n,
+            "positive": linear.positives,
+            "linear AUC": linear.as_dict(),
+            "k-NN AUC": knn.as_dict(),
+        }
         for name, linear, knn in zip(kept, each["linear AUC"], each["k-NN AUC"], strict=True)
     ]

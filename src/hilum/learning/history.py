@@ -21,7 +21,10 @@ _OWN = ("training/loss", "validation/loss", "validation/score")
 
 
 class History:
-    """Rows of `FIELDS` and of what else a task measures. `tensorboard`: write the same numbers for TensorBoard too (MissingExtraError without it)."""
+    """Rows of `FIELDS` and of what else a task measures.
+
+    `tensorboard`: write the same numbers for TensorBoard too (MissingExtraError without it).
+    """
 
     def __init__(self, folder: Path, tensorboard: bool = False) -> None:
         self.folder, self.path = folder, folder / "history.csv"
@@ -87,7 +90,9 @@ class History:
 
     def _extra(self) -> list[str]:
         """Columns beside `FIELDS`, in the order in which they came."""
-        return [name for name in dict.fromkeys(name for row in self.rows for name in row) if name not in FIELDS]
+        return [
+            name for name in dict.fromkeys(name for row in self.rows for name in row) if name not in FIELDS
+        ]
 
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -204,7 +204,15 @@ DETECTION = ("yolo", "set")
 
 
 AnyLoss = Annotated[
-    BinaryCrossEntropy | Focal | CrossEntropy | Dice | BCEDice | FocalDice | Yolo | SetPrediction | PretextLoss,
+    BinaryCrossEntropy
+    | Focal
+    | CrossEntropy
+    | Dice
+    | BCEDice
+    | FocalDice
+    | Yolo
+    | SetPrediction
+    | PretextLoss,
     Field(discriminator="kind"),
 ]
 

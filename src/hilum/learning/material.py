@@ -172,7 +172,9 @@ def gather(recipe: Recipe) -> Material:
     seen = manifest.filter(pl.col("split").is_in(LEARNT))
     seen = where(seen, data.learn_from, "learn_from")
     refuse_empty(seen)
-    if recipe.task in LABELLED or recipe.task == "pretrain":  # a label that is not there is said before a film is read
+    if (
+        recipe.task in LABELLED or recipe.task == "pretrain"
+    ):  # a label that is not there is said before a film is read
         truth_of(seen, recipe.task, data.labels)
         for name in data.auxiliary:
             auxiliary(seen, name)

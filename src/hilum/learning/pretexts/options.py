@@ -1,4 +1,4 @@
-"""The loss section of a recipe that learns from films without labels: which pretexts, how much each counts, their options."""
+"""The loss section of a recipe that learns from films without labels: which pretexts, and how much each counts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ class PretextLoss(BaseModel):
     def _known(cls, given: Any) -> Any:
         unknown = sorted(set(given) - set(cls.model_fields)) if isinstance(given, dict) else []
         if unknown:
-            raise ValueError(f"there is no pretext or option {unknown[0]!r}; the pretexts: {', '.join(NAMES)}")
+            raise ValueError(
+                f"there is no pretext or option {unknown[0]!r}; the pretexts: {', '.join(NAMES)}"
+            )
         return given
 
     @model_validator(mode="after")

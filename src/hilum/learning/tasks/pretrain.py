@@ -48,7 +48,7 @@ class Pretrain(Task):
         train = material.train.only(self.phase.where)
         if self.pairs and len(train.rows) < 2:
             raise RecipeError("contrast and triplet compare films, and there is one to train on")
-        known = probed(train)
+        known = probed(material.train)  # of all phases alike, so that their scores compare
         if len(known.rows):
             size = 2 * self.phase.batch
             self._probe_films = Batches(material.store, known.rows, known.truth, size, shuffle=False)
@@ -162,8 +162,8 @@ class Pretrain(Task):
         self.log("embedding/spread", value)
         if value < COLLAPSED:
             logger.warning(
-                "phase '%s', epoch %d: the embedding has collapsed, nearly the same for every film (spread %.2g); it can tell"
-                " no films apart. Lower the rate, or give `contrast` or another pretext more weight",
+                "phase '%s', epoch %d: the embedding has collapsed, nearly the same for every film (spread %.2g); it can"
+                " tell no films apart. Lower the rate, or give `contrast` or another pretext more weight",
                 self.phase.name, self.current_epoch + 1, value,
             )  # fmt: skip
 

@@ -231,7 +231,11 @@ def _averaged(model: Model, decay: float) -> AveragedModel | None:
 
 
 def _encoder_parameters(model: Model) -> Any:
-    return model.encoder_parameters() if isinstance(model, Classifier | Segmenter | Detector | Encoder) else iter(())
+    return (
+        model.encoder_parameters()
+        if isinstance(model, Classifier | Segmenter | Detector | Encoder)
+        else iter(())
+    )
 
 
 def _decay_groups(parameters: list[nn.Parameter], rate: float, decay: float) -> list[dict[str, Any]]:
