@@ -22,17 +22,17 @@ from hilum.analysis.analyzer import Analyzer
 from hilum.analysis.detect_films import _check as check_detectors
 from hilum.analysis.examine import check as check_audited
 from hilum.bundles import load, verify
-from hilum.bundles.ensembling import join
+from hilum.bundles.ensembling import ensemble
 from hilum.bundles.export import export
 from hilum.datasets.manifest import Manifest
 from hilum.errors import BundleError, RecipeError
 from hilum.learning.evaluate import evaluate
 from hilum.learning.pretexts.contrast import Contrast
-from hilum.learning.recipe import Phase, Recipe
+from hilum.learning.recipe import Recipe
 from hilum.learning.recipe_files import load_recipe
 from hilum.learning.run import train
 from hilum.learning.tasks import Pretrain
-from hilum.learning.tasks import pretrain as task_module
+from hilum.learning.tasks.pretrain import is_probed
 from hilum.models import build
 from tests.learning.conftest import content, same, trained_weights
 from tests.learning.test_resume import CHILD, ROOT, history
@@ -112,7 +112,7 @@ def test_whoever_asks_it_for_findings_is_told_what_it_is_for(done: Path, manifes
         lambda: export(place, "onnx", tmp_path / "out"),
         lambda: check_detectors([place], False),
         lambda: check_audited([bundle], bundle),
-        lambda: join([bundle, bundle], "two"),
+        lambda: ensemble([bundle, bundle], "two"),
         lambda: bundle.probabilities(torch.zeros(1, 4)),
     ]
     for ask in asked:
@@ -211,17 +211,16 @@ def test_a_last_validation_batch_of_one_film_is_left_out_with_a_word(
     assert not learner._losses
 
 
-def test_pretexts_share_views_and_one_pass(make: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch):
-    """All six pretexts: two views, a turned one and two masked ones, in one pass; contrast alone: two."""
-    for loss, shown in ((LOSS, 5), ({"kind": "pretext", "contrast": 1, "colour": 1, "triplet": 1}, 2)):
-        learner = task(make(loss=loss))
-        passes = []
-        given = learner.model.feature_map
-        monkeypatch.setattr(
-            learner.model, "feature_map", lambda x, given=given: (passes.append(len(x)), given(x))[1]
-        )
-        learner.each_loss(learner.model, torch.rand(3, 32, 32), torch.Generator().manual_seed(0))
-        assert passes == [3 * shown]
+@pytest.mark.parametrize(
+    ("loss", "shown"), [(LOSS, 5), ({"kind": "pretext", "contrast": 1, "colour": 1, "triplet": 1}, 2)]
+)
+def test_pretexts_share_views_and_one_pass(make: Callable[..., Recipe], loss: dict[str, Any], shown: int):
+    """All six pretexts: two views, a turned one and two masked ones, in one pass; without masks and turns, two."""
+    learner = task(make(loss=loss))
+    passes: list[int] = []
+    learner.model.backbone.conv_stem.register_forward_pre_hook(lambda _, given: passes.append(len(given[0])))
+    learner.each_loss(learner.model, torch.rand(3, 32, 32), torch.Generator().manual_seed(0))
+    assert passes == [3 * shown]
 
 
 @pytest.mark.parametrize("size", [32, 64])
@@ -277,13 +276,6 @@ def test_one_film_is_too_few_to_compare(make: Callable[..., Recipe], tmp_path: P
         train(recipe, tmp_path / "run")
 
 
-def test_scores_stand_between_probes(make: Callable[..., Recipe]):
-    learner = task(make("Mass", loss=LOSS | {"probe_every": 3}, phases=[PHASE | {"epochs": 8}]))
-    assert isinstance(learner.phase, Phase)
-    probed = []
-    for epoch in range(8):
-        type(learner).current_epoch = property(lambda self, epoch=epoch: epoch)  # type: ignore[assignment, misc]
-        probed += [epoch] if learner._is_probed() else []
-    del type(learner).current_epoch
-    assert probed == [0, 3, 6, 7]
-    assert task_module.COLLAPSED < 0.01
+def test_the_first_and_the_last_epoch_are_probed():
+    assert [epoch for epoch in range(8) if is_probed(epoch, 8, every=3)] == [0, 3, 6, 7]
+    assert [epoch for epoch in range(3) if is_probed(epoch, 3, every=1)] == [0, 1, 2]

@@ -122,7 +122,7 @@ class Pretrain(Task):
         self._losses.clear()
         if self._probe_films is None:
             self.last_score = -loss
-        elif self._is_probed():
+        elif is_probed(self.current_epoch, self.phase.epochs, self.loss.probe_every):
             self.last_score = self._probe(embedding, truth)
         self.log("validation/score", self.last_score, prog_bar=True)
 
@@ -143,10 +143,6 @@ class Pretrain(Task):
 
     def score(self, logits: Tensor, targets: Tensor) -> float:
         return self._probe(logits.double().numpy(), targets.double().numpy())
-
-    def _is_probed(self) -> bool:
-        last = self.current_epoch == self.phase.epochs - 1
-        return last or self.current_epoch % self.loss.probe_every == 0
 
     def _probe(self, embedding: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
         assert self._probe_films is not None
@@ -176,6 +172,11 @@ class Pretrain(Task):
         if text not in self._told:
             self._told.add(text)
             logger.info(text)
+
+
+def is_probed(epoch: int, epochs: int, every: int) -> bool:
+    """Whether an epoch, counted from 0, ends with a probe: the first, each `every` from there on, and the last."""
+    return epoch % every == 0 or epoch == epochs - 1
 
 
 @torch.no_grad()
