@@ -39,7 +39,14 @@ from hilum.learning.recipe import Recipe
 
 GOALS = {"pretraining": 1.0, "augmentation": 5.0}
 TEMPERATURE, PROJECTION = 0.2, 128
-CHANGES = {"rotation": 10.0, "zoom": 0.2, "translation": 0.1, "brightness": 0.1, "contrast": 0.3, "gamma": 0.2}
+CHANGES = {
+    "rotation": 10.0,
+    "zoom": 0.2,
+    "translation": 0.1,
+    "brightness": 0.1,
+    "contrast": 0.3,
+    "gamma": 0.2,
+}
 FILMS = 256  # of the batch that is augmented
 
 
@@ -195,11 +202,18 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5, help="batches augmented by each")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--workers", type=int, default=0, help="processes of lightly's loader")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: with no workers and no GPU")
+    parser.add_argument(
+        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: with no workers and no GPU"
+    )
     args = parser.parse_args()
     clock = time.perf_counter if args.clock == "wall" else time.process_time
     torch.set_num_threads(1)
-    show("augmentation", FILMS, augmented(args.size, args.turns, clock), f"{FILMS} films at {args.size} px, one thread")
+    show(
+        "augmentation",
+        FILMS,
+        augmented(args.size, args.turns, clock),
+        f"{FILMS} films at {args.size} px, one thread",
+    )
     if args.augmentation:
         return
     torch.set_num_threads(args.threads)
@@ -227,7 +241,9 @@ def show(what: str, films: int, seconds: dict[str, list[float]], how: str) -> No
     console = Console()
     console.print(how)
     console.print(table)
-    console.print(f"{ours} over {peer}: {ratio:.2f} (goal {goal:g}: {'reached' if ratio >= goal else 'not reached'})")
+    console.print(
+        f"{ours} over {peer}: {ratio:.2f} (goal {goal:g}: {'reached' if ratio >= goal else 'not reached'})"
+    )
 
 
 if __name__ == "__main__":

@@ -124,6 +124,8 @@ class Pretrain(Task):
             self.last_score = -loss
         elif is_probed(self.current_epoch, self.phase.epochs, self.loss.probe_every):
             self.last_score = self._probe(embedding, truth)
+        else:  # said, for Lightning would repeat what it knew last
+            self.log_dict({"probe/knn": math.nan, "probe/linear": math.nan})
         self.log("validation/score", self.last_score, prog_bar=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
