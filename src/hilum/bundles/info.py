@@ -133,10 +133,10 @@ class Condition(Step):
 class Info(Step):
     """The content of `bundle.json`.
 
-    `labels`: empty where the task is to encode. `group`: the name of the set of mutually exclusive classes (multiclass), else None. `metrics`: evaluations by name,
-    as `evaluation.summary` writes them. `precision`: of the floats in the weights file. `exports`: other forms of the
-    model, by runtime. `conditions`: of a generator. `files`: SHA-256 of every other file. `digest`: SHA-256 of this content
-    without itself.
+    `labels`: empty where the task is to encode. `group`: the name of the set of mutually exclusive classes (multiclass),
+    else None. `metrics`: evaluations by name, as `evaluation.summary` writes them. `precision`: of the floats in the weights
+    file. `exports`: other forms of the model, by runtime. `conditions`: of a generator. `files`: SHA-256 of every other
+    file. `digest`: SHA-256 of this content without itself.
     """
 
     later = frozenset({"precision", "exports", "conditions"})

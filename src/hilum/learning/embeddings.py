@@ -15,7 +15,7 @@ from hilum.datasets.batches import Batches
 from hilum.evaluation import delong
 from hilum.evaluation.embedding_probe import EmbeddingProbe, probe_embeddings, spread
 from hilum.images.preparation import Preparation
-from hilum.learning.material import Material, Part, patient_keys
+from hilum.learning.material import Material, Part, patient_keys, patients_in
 from hilum.learning.pretexts.options import PretextLoss
 from hilum.learning.recipe import Recipe
 from hilum.learning.writing import named, write_whole
@@ -78,8 +78,8 @@ def measure_encoder(encoder: Encoder, recipe: Recipe, stuff: Material, folder: P
         )
     fallen = width < COLLAPSED
     note = (
-        f"{len(found)} films. By itself it finds nothing: k-NN and linear probes learnt from the training films' labels, which"
-        " no loss saw; intervals are 95 %, by patient."
+        f"{len(found)} films of {patients_in(stuff.validation.manifest)} patients. By itself it finds nothing: k-NN and"
+        " linear probes learnt from the training films' labels, which no loss saw; intervals are 95 %, by patient."
         + (" COLLAPSED: the embedding is nearly the same for every film." if fallen else "")
     )
     result = {"note": note, "facts": facts, "tables": tables}

@@ -56,7 +56,7 @@ class History:
             "validation_score": values.get("validation/score"),
             "rate": rate,
             "seconds": round(now - self._since, 1),
-            **{name.replace("/", "_"): value for name, value in sorted(values.items()) if name not in _OWN},
+            **{_column(name): _known(value) for name, value in sorted(values.items()) if name not in _OWN},
         }
         self._since = now
         self.rows.append(row)
@@ -112,6 +112,15 @@ class History:
             out = csv.DictWriter(file, [*FIELDS, *self._extra()])
             out.writeheader()
             out.writerows(self.rows)
+
+
+def _column(name: str) -> str:
+    return name.replace("/", "_")
+
+
+def _known(value: float) -> float | None:
+    """None, which is written as an empty field, for what was not measured."""
+    return None if math.isnan(value) else value
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -43,8 +43,9 @@ class Phase(Section):
     `encoder_rate`: of the encoder. Both warm up over `warmup` (a share of all steps); then, by `schedule`, they fall by a
     cosine to `floor` times themselves, stay (`constant`), or are multiplied by `plateau_factor`, down to `floor` times
     themselves, each time `plateau_patience` epochs have not been better (`plateau`).
-    `monitor`: what better means, a higher validation `score` (mean AUC or Dice; of an encoder its linear probe's AUC) or a lower validation `loss`; the best
-    epoch is kept by it. `patience`: epochs without a better one before the phase ends; None: never.
+    `monitor`: what better means, a higher validation `score` (mean AUC or Dice; of an encoder that of its linear probe) or a
+    lower validation `loss`; the best epoch is kept by it. `patience`: epochs without a better one before the phase ends;
+    None: never.
     `sampler`: `none` takes every film once an epoch; `balanced` draws as many, with replacement, so that classes (or
     findings, by a film's rarest one) come equally often; `repeats` draws as many, each film as often as the manifest's
     column of that name says of it beside the others.

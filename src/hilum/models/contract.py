@@ -36,7 +36,10 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor | list[Tensor]:
-        """Images (n, channels, h, w), normalised, to logits; of a detector a map of them a scale, of an encoder embeddings."""
+        """Images (n, channels, h, w), normalised, to logits; of a detector a map of them a scale.
+
+        An encoder gives embeddings.
+        """
 
 
 class _Embeds(Model):

@@ -1,4 +1,4 @@
-"""The loss section of a recipe that learns from films without labels: which pretexts, how much each counts, their options."""
+"""The loss section of a recipe that learns from films without labels: which pretexts, and how much each counts."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ FIRST, SECOND = "first view", "second view"
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a pretext's head is built for: the encoder's features, its map's (height, width), and the films' (height, width)."""
+    """What a pretext's head is built for: the encoder's features, and (height, width) of its map and of the films."""
 
     features: int
     map_size: tuple[int, int]

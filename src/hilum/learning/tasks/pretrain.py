@@ -48,7 +48,7 @@ class Pretrain(Task):
         train = material.train.only(self.phase.where)
         if self.pairs and len(train.rows) < 2:
             raise RecipeError("contrast and triplet compare films, and there is one to train on")
-        known = probed(train)
+        known = probed(material.train)  # of all phases alike, so that their scores compare
         if len(known.rows):
             size = 2 * self.phase.batch
             self._probe_films = Batches(material.store, known.rows, known.truth, size, shuffle=False)
@@ -122,8 +122,10 @@ class Pretrain(Task):
         self._losses.clear()
         if self._probe_films is None:
             self.last_score = -loss
-        elif self._is_probed():
+        elif is_probed(self.current_epoch, self.phase.epochs, self.loss.probe_every):
             self.last_score = self._probe(embedding, truth)
+        else:  # said, for Lightning would repeat what it knew last
+            self.log_dict({"probe/knn": math.nan, "probe/linear": math.nan})
         self.log("validation/score", self.last_score, prog_bar=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -144,10 +146,6 @@ class Pretrain(Task):
     def score(self, logits: Tensor, targets: Tensor) -> float:
         return self._probe(logits.double().numpy(), targets.double().numpy())
 
-    def _is_probed(self) -> bool:
-        last = self.current_epoch == self.phase.epochs - 1
-        return last or self.current_epoch % self.loss.probe_every == 0
-
     def _probe(self, embedding: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
         assert self._probe_films is not None
         encoder = _encoder(self.best_model)
@@ -162,8 +160,8 @@ class Pretrain(Task):
         self.log("embedding/spread", value)
         if value < COLLAPSED:
             logger.warning(
-                "phase '%s', epoch %d: the embedding has collapsed, nearly the same for every film (spread %.2g); it can tell"
-                " no films apart. Lower the rate, or give `contrast` or another pretext more weight",
+                "phase '%s', epoch %d: the embedding has collapsed, nearly the same for every film (spread %.2g); it can"
+                " tell no films apart. Lower the rate, or give `contrast` or another pretext more weight",
                 self.phase.name, self.current_epoch + 1, value,
             )  # fmt: skip
 
@@ -176,6 +174,11 @@ class Pretrain(Task):
         if text not in self._told:
             self._told.add(text)
             logger.info(text)
+
+
+def is_probed(epoch: int, epochs: int, every: int) -> bool:
+    """Whether an epoch, counted from 0, ends with a probe: the first, each `every` from there on, and the last."""
+    return epoch % every == 0 or epoch == epochs - 1
 
 
 @torch.no_grad()
