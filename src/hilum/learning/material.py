@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +31,7 @@ from hilum.learning.refusals import (
     refuse_unprobed,
     tell_absent,
 )
+from hilum.learning.shares import sampled, with_labels
 from hilum.learning.targets import Targets, auxiliary, boxes_of, softened, taught, truth_of
 
 FIXED = "fixed_part"
@@ -94,43 +94,8 @@ def manifest_of(data: Data) -> Manifest:
         manifest = concat([_load(given, root) for given in data.sources])
     if data.readers is not None:
         manifest = with_truth(manifest, data.readers)
-    return sampled(where(manifest, data.keep, "keep"), data.fraction)
-
-
-def sampled(manifest: Manifest, fraction: float) -> Manifest:
-    """The films of a share of the patients, the same ones whatever else the manifest holds."""
-    if fraction == 1:
-        return manifest
-    kept = manifest.filter(_drawn(manifest, fraction))
-    if not len(kept):
-        raise RecipeError(
-            f"data.fraction: {fraction:g} of the patients are none", mend="Give a greater share"
-        )
-    return kept
-
-
-def with_labels(manifest: Manifest, share: float, seed: int) -> Manifest:
-    """Films of training and validation (column `split`), of training those alone of a share of its patients.
-
-    Another salt than `sampled` has, so that the one share says nothing of the other; RecipeError where none is left.
-    """
-    if share == 1:
-        return manifest
-    drawn = _drawn(manifest, share, salt=f"labelled:{seed}:")
-    kept = manifest.filter(drawn | (manifest.table["split"] != "train"))
-    if not len(kept.filter(split="train")):
-        raise RecipeError(
-            f"data.labelled: {share:g} of the training patients are none", mend="Give a greater share"
-        )
-    return kept
-
-
-def _drawn(manifest: Manifest, share: float, salt: str = "") -> pl.Series:
-    """Whether a film's patient is among the share, by a hash of the patient."""
-    digests = [sha256((salt + key).encode()).digest() for key in patient_keys(manifest)]
-    return pl.Series(
-        [int.from_bytes(digest[:8], "big") / 2**64 < share for digest in digests], dtype=pl.Boolean
-    )
+    manifest = where(manifest, data.keep, "keep")
+    return sampled(manifest, patient_keys(manifest), data.fraction)
 
 
 def parted(data: Data, manifest: Manifest) -> split.Split:
@@ -208,7 +173,7 @@ def gather(recipe: Recipe) -> Material:
     store = _store(stored, recipe.preparation, data, masks=recipe.task == "segment")
     seen = store.readable(seen)
     refuse_empty(seen)
-    seen = with_labels(seen, data.labelled, recipe.seed)
+    seen = with_labels(seen, patient_keys(seen), data.labelled, recipe.seed)
     sides = [_part(recipe, seen.filter(split=side), store, side) for side in LEARNT]
     for side, part in zip(LEARNT, sides, strict=True):
         logger.info("%s: %d films of %d patients", side, len(part.manifest), patients_in(part.manifest))

@@ -35,7 +35,8 @@ class SsganVit(Classifier):
     `outputs`: number of logits. `dropout`: before the linear layer. `pretrained`: None, `imagenet` for backbone and main, or
     one entry a block (None, `imagenet` or a .safetensors path; of the discriminator None or a GAN's weights), in the order
     of `BLOCKS`. `size`: input height and width; None takes the main network's. `film`: pixels a side that the
-    discriminator was made for, `film_width` its channels, `findings` its label outputs (None: as many as `outputs`), `classes` their kind.
+    discriminator was made for, `film_width` its channels, `findings` its label outputs (None: as many as `outputs`),
+    `classes` their kind.
 
     The embedding is the averages of all maps side by side, exactly where one grid is a whole multiple of the other, else
     nearly. `without`: blocks whose features are zero, also as tokens: what is left says what they contribute.

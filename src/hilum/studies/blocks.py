@@ -42,8 +42,8 @@ def table(variant: Variant, results: Sequence[ArmResult]) -> tuple[Table, Compar
         return None
     notes = (
         "Validation films, which chose each model's epoch: AUCs are too good, their differences tell what a model uses. A"
-        " block's features are set to zero in the trained model, the discriminator's as tokens too; nothing is trained again,"
-        " so another model without the block might do as well.",
+        " block's features are set to zero in the trained model, the discriminator's as tokens too; nothing is trained"
+        " again, so another model without the block might do as well.",
     )
     over = Compared("Blocks of features: validation macro AUC", tuple(verdicts), notes)
     return Table("Blocks of features set to zero", rows, notes), over
