@@ -40,7 +40,13 @@ from tests.bundles_for_tests import classifier_bundle, unet_bundle
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
-BEFORE = {"train": "data", "evaluate": "train", "bundles": "evaluate", "small-devices": "evaluate"}
+BEFORE = {
+    "train": "data",
+    "pretrain": "train",
+    "evaluate": "train",
+    "bundles": "evaluate",
+    "small-devices": "evaluate",
+}
 """The page whose examples a page goes on from."""
 NOT_OURS = ("pip", "make")
 NEEDS_DATA = re.compile(r"(^| |=|')(/data/|recipes/|\S*nih14\.parquet)")

@@ -11,9 +11,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from PIL import Image
 
+from hilum.datasets.manifest import Manifest
 from tests.images.films import film as dicom_film
 from tests.phantom import phantom
 
@@ -464,6 +466,23 @@ def csv(root: Path) -> Expected:
     )
 
 
+def synthetic(root: Path) -> Expected:
+    ids = ["synthetic-gan-0-000000", "synthetic-gan-0-000001"]
+    for number, image_id in enumerate(ids):
+        film(root / "films" / f"{image_id}.png", number)
+    columns = {
+        "patient": ids,
+        "source": "synthetic",
+        "split": "train",
+        "width": 32,
+        "height": 32,
+        "label:Mass": [1, 0],
+    }
+    table = pl.DataFrame({"image_id": ids, "path": [f"films/{i}.png" for i in ids], **columns})
+    Manifest(table, root=root / "where it was").save(root / "manifest.parquet")
+    return Expected(root, films=2)
+
+
 MINI: dict[str, Callable[[Path], Expected]] = {
     "nih14": nih14,
     "kermany": kermany,
@@ -485,6 +504,7 @@ MINI: dict[str, Callable[[Path], Expected]] = {
     "rsna": rsna,
     "class_folders": class_folders,
     "csv": csv,
+    "synthetic": synthetic,
 }
 
 

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from hilum.errors import RecipeError
-from hilum.models import Classifier, Model, Segmenter, build, names, register
+from hilum.models import Classifier, Encoder, Model, Segmenter, build, names, register
 from hilum.models.contract import Detector, parameter_counts
 
 # Small options for each model; more than one where a model has several kinds of inside.
@@ -22,6 +22,10 @@ SMALL: dict[str, list[dict]] = {
         {"name": "vit_tiny_patch16_224", "size": (64, 64)},
         {"name": "vit_wee_patch16_reg1_gap_256", "size": (64, 96)},  # normalised after its average
         {"name": "swin_tiny_patch4_window7_224", "size": (64, 64)},
+    ],
+    "encoder": [
+        {"name": "resnet10t", "size": (64, 64)},
+        {"name": "vit_tiny_patch16_224", "size": (64, 96)},
     ],
     "backbone_head": [{"name": "resnet10t", "hidden": 16, "size": (64, 64)}],
     "simple_cnn": [{"dropout": 0.5, "size": (64, 64)}],
@@ -70,6 +74,21 @@ SMALL: dict[str, list[dict]] = {
         {"backbone": "resnet10t", "hidden": 32, "layers": 2, "queries": 20, "size": (64, 96)},
         {"hidden": 32, "layers": 1, "queries": 10, "denoising": 0, "channels": 3, "size": (64, 64)},
     ],
+    "ssgan_vit": [
+        {
+            "backbone": "resnet10t",
+            "main": "vit_tiny_patch16_224",
+            "film": 16,
+            "film_width": 4,
+            "size": (64, 64),
+        },
+        {"backbone": None, "main": "resnet10t", "film": 16, "film_width": 4, "size": (64, 96)},
+        {"backbone": None, "main": None, "film": 32, "film_width": 4},
+    ],
+    "gan": [
+        {"size": 16, "width": 8, "latent": 8},
+        {"size": 32, "width": 4, "channels": 3, "classes": "softmax"},
+    ],
     "lung_autoencoder": [
         {"encoder": "mobilenetv2_050", "filters": (16, 16, 8, 8, 8), "size": (64, 64)},
         {"encoder": "resnet10t", "filters": (16, 16, 8, 8, 8), "size": (64, 96)},
@@ -94,7 +113,7 @@ def model(request) -> Model:
 @pytest.fixture
 def classifier(model) -> Classifier:
     if not isinstance(model, Classifier):
-        pytest.skip("a segmenter or detector has no head to ask")
+        pytest.skip("a segmenter, detector or encoder has no head to ask")
     return model
 
 
@@ -131,6 +150,8 @@ def test_it_says_what_it_takes_and_gives_a_logit_an_output(model):
         assert torch.isfinite(logits(model, x)).all()
         return
     expected = (2, 3, *x.shape[-2:]) if isinstance(model, Segmenter) else (2, 3)
+    if isinstance(model, Encoder):
+        expected = (2, model.features)
     assert model(x).shape == expected
     assert torch.isfinite(model(x)).all()
 
@@ -247,6 +268,9 @@ def test_class_weights_are_the_gradient_of_each_logit_by_the_embedding(classifie
 def test_the_encoder_is_all_but_head_or_decoder(model):
     encoder = {id(p) for p in model.encoder_parameters()}
     everything = {id(p) for p in model.parameters()}
+    if isinstance(model, Encoder):
+        assert encoder == everything
+        return
     assert encoder < everything
     kinds = {Classifier: "head", Segmenter: "decoder", Detector: "detect_layer"}
     own = getattr(model, next(part for kind, part in kinds.items() if isinstance(model, kind)))
@@ -260,6 +284,10 @@ def test_a_training_step_reaches_every_parameter(model):
     # timm's MobileNetV3 keeps a layer that comes after its pooling, which a feature map does not pass through.
     # RT-DETR's classes of true boxes with noise are learnt beside true boxes alone.
     apart = {f"backbone.conv_head.{kind}" for kind in ("weight", "bias")}
+    # A discriminator's own outputs are held by its loss, not by the logits.
+    apart |= {
+        name for name in without if name.startswith(("discriminator.realness", "discriminator.findings"))
+    }
     assert not without - apart - {"network.model.denoising_class_embed.weight"}
 
 
@@ -291,7 +319,8 @@ def test_grey_films_of_one_channel_are_taken(case):
     if isinstance(model, Detector):
         assert model.detect(images(model, 1))[1].shape[::2] == (1, 2)
     else:
-        assert model(images(model, 1)).shape[:2] == (1, 2)
+        width = model.features if isinstance(model, Encoder) else 2
+        assert model(images(model, 1)).shape[:2] == (1, width)
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ def study(films: Path) -> Study:
     split = {"kind": "kfold", "folds": 2, "fold": 0, "validation": 0.3, "seed": 1}
     recipe = content(films, "multiclass", split=split, keep="split = 'train'") | {"model": NET}
     recipe["phases"] = [{"name": "only", "epochs": 1, "batch": 8, "rate": 2e-3}]
-    lungs = content(films, "segment", split={"kind": "holdout", "validation": 0.3, "test": 0.2})
+    lungs = content(films, "segment", split=split, keep="split = 'train'")
     lungs |= {
         "model": {
             "name": "lung_autoencoder",

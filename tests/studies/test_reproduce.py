@@ -164,7 +164,8 @@ def test_the_page_says_what_it_rests_on_and_its_pictures_are_there(exclusive: tu
         assert str(request.out) not in text
     assert found["figures"][-1] == "figures/predictions.png"
     assert {Path(f).name for f in found["figures"]} == {
-        "labels.png", "roc.png", "losses.png", "predictions.png", "confusion-plain.png", "confusion-hidden.png"
+        "labels.png", "roc.png", "losses.png", "auc-by-epoch.png", "predictions.png",
+        "confusion-plain.png", "confusion-hidden.png",
     }  # fmt: skip
     assert all((request.place / f).stat().st_size > 2000 for f in found["figures"])
 

@@ -54,7 +54,9 @@ def test_every_arm_is_a_recipe(name: str, variant: str, arm: str):
     assert len({r.digest for r in recipes}) == len(recipes)  # a seed and a split of its own
     assert len({r.seed for r in recipes}) == len(recipes)
     first = recipes[0]
-    if first.data.split.kind == "kfold":
+    if study.variant(variant).repeat == "seeds":
+        assert {r.data.split for r in recipes} == {first.data.split}
+    elif first.data.split.kind == "kfold":
         assert {r.data.split.seed for r in recipes} == {first.data.split.seed}
     else:
         assert len({r.data.split.seed for r in recipes}) == len(recipes)

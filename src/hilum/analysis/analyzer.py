@@ -25,7 +25,9 @@ from hilum.analysis.report import BundleUsed, DetectionResult, FindingResult, Lu
 from hilum.analysis.uncertainty import Uncertain, film_seed, uncertainty
 from hilum.bundles import Bundle, builtin_names, load
 from hilum.bundles.card import interval
+from hilum.bundles.encoding import refuse_encoder
 from hilum.bundles.focus import Known, is_segmenter, segmenter, window_of
+from hilum.bundles.generating import refuse_generator
 from hilum.bundles.info import Info
 from hilum.bundles.lungs import check_segmenter, outlined
 from hilum.errors import BundleError
@@ -78,6 +80,8 @@ class Analyzer:
         loaded = told_apart([b if isinstance(b, Bundle) else load(b, runtime) for b in chosen])
         if loaded and _wants_lungs(loaded):
             loaded.append(load(LUNGS))
+        for bundle in loaded:
+            refuse_generator(bundle.info)
         _check(loaded)
         for bundle in loaded:
             bundle.eval()
@@ -282,6 +286,8 @@ def _check(bundles: Sequence[Bundle]) -> None:
         raise BundleError(
             "there is no bundle to analyse with", mend="Name one with --bundle, or train one: hilum train"
         )
+    for bundle in bundles:
+        refuse_encoder(bundle.info)
     if len(set(names)) < len(names):
         raise BundleError(f"two bundles have the same name ({', '.join(names)})", mend="Leave one out")
     segmenters = [b for b in bundles if b.info.task == "segment"]

@@ -21,6 +21,8 @@ from hilum.analysis.folder import TIMEOUT, Beside, Formats, Summary, analyze_all
 from hilum.analysis.search import CLASSES
 from hilum.analysis.truth import read_truth
 from hilum.bundles import verify
+from hilum.bundles.encoding import refuse_encoder
+from hilum.bundles.generating import refuse_generator
 from hilum.datasets.box_rows import known_name
 from hilum.datasets.box_tables import COMPETITION_CLASSES, read_sizes
 from hilum.errors import BundleError, HilumError, one_line
@@ -117,7 +119,11 @@ def detect_films(
 
 def _check(bundles: Sequence[str | Path], numbered: bool) -> None:
     """That one of the bundles detects and, for a submission, that the competition has a number for each class."""
-    found = [info for info in map(verify, bundles) if info.task == "detect"]
+    infos = [verify(bundle) for bundle in bundles]
+    for info in infos:
+        refuse_encoder(info)
+        refuse_generator(info, "Give bundles that detect")
+    found = [info for info in infos if info.task == "detect"]
     if not found:
         raise BundleError("none of the bundles detects", mend="Name one that gives boxes with --bundle")
     for info in found if numbered else ():

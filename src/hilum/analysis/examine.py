@@ -21,7 +21,9 @@ from hilum.analysis.analyzer import segment_lungs
 from hilum.analysis.explain import evidence
 from hilum.analysis.heatmaps import DEFAULT, Map, Method, on_film
 from hilum.bundles import Bundle
+from hilum.bundles.encoding import refuse_encoder
 from hilum.bundles.focus import window_of
+from hilum.bundles.generating import refuse_generator
 from hilum.datasets.manifest import Manifest
 from hilum.datasets.preparing import IGNORE, canonical_mask, read_mask
 from hilum.errors import BundleError, HilumError, ManifestError, ReadError, named_fault
@@ -151,6 +153,8 @@ def embed(bundle: Bundle, films: Manifest) -> tuple[Manifest, NDArray[np.float32
 def check(bundles: Sequence[Bundle], segmenter: Bundle) -> None:
     """Raises BundleError where a bundle does not classify, or the segmenter does not segment."""
     for bundle in bundles:
+        refuse_generator(bundle.info, "Give a bundle that classifies")
+        refuse_encoder(bundle.info)
         if bundle.info.task == "segment" or not isinstance(bundle.model, Classifier):
             raise BundleError(
                 "it segments: there are no findings to ask shortcuts of",

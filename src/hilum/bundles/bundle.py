@@ -30,6 +30,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from hilum.bundles import files
+from hilum.bundles.encoding import refuse_encoder
 from hilum.bundles.info import WEIGHTS, Info
 from hilum.bundles.runtimes import Runtime, TorchRuntime, start
 from hilum.errors import BundleError
@@ -96,11 +97,14 @@ class Bundle(nn.Module):
         return window_of(self, film) if window is None else window
 
     def forward(self, images: Tensor) -> Tensor:
-        """Prepared images (n, channels, h, w) to logits (n, labels), or (n, labels, h, w) for a segmenter."""
+        """Prepared images (n, channels, h, w) to logits (n, labels), or (n, labels, h, w) for a segmenter; of an encoder to
+        embeddings (n, features).
+        """
         return self.runtime.logits(images)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Logits (..., labels) of a classifier to calibrated probabilities of the same shape."""
+        refuse_encoder(self.info)
         scaling = self.info.calibration
         if scaling is not None:
             logits = logits * logits.new_tensor(scaling.slope) + logits.new_tensor(scaling.intercept)

@@ -8,6 +8,14 @@ from typing import Any
 from hilum.bundles.info import Info
 from hilum.images.preparation import Body, Letters, NearLungs
 
+PRIVACY = (
+    "Synthetic films may resemble films of the patients that the generator learnt from. Neither they nor the weights are for"
+    " release without a check of that, and no film of it is to be taken for a patient's."
+)
+MEMORISED = "nearer to a training film"
+"""How the facts begin that say how near synthetic films come to training films."""
+SHOWN = 12
+
 RESEARCH_USE = "Research use only. Not a medical device. A radiologist must check every result."
 
 
@@ -15,14 +23,15 @@ def card(info: Info) -> str:
     """The card of a bundle in Markdown."""
     parts = [
         f"# {info.title}",
-        f"`{info.name}` {info.version} · {info.task} · {_counted(len(info.labels), 'output')}",
+        f"`{info.name}` {info.version} · {info.task} · {_kind(info)}",
         f"**{RESEARCH_USE}**",
         _section("Limits", _bullets(info.limits)),
-        _section("For which films", info.applies.note or _ages(info)),
+        _section("Privacy", _privacy(info)),
+        _section("For which films", info.applies.note or ("" if info.conditions else _ages(info))),
         _section("Made from", _made_from(info)),
         _section("Members", _members(info)),
         _section("Preparation", _preparation(info)),
-        _section("Outputs", _outputs(info)),
+        _section("Makes films of", _conditions(info)) or _section("Outputs", _outputs(info)),
         _section("Also as", _exports(info)),
         *(_section(f"Measured: {name}", measured(result)) for name, result in info.metrics.items()),
     ]
@@ -56,6 +65,10 @@ def interval(estimate: Mapping[str, Any]) -> str:
     return f"{value:.3f}" + (
         f" ({low:.3f}–{high:.3f})" if low is not None and high is not None else " (no interval)"
     )
+
+
+def _kind(info: Info) -> str:
+    return "embeddings, no outputs" if info.task == "encode" else _counted(len(info.labels), "output")
 
 
 def _section(title: str, body: str) -> str:
@@ -147,6 +160,11 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _outputs(info: Info) -> str:
+    if info.task == "encode":
+        return (
+            "An embedding of each film, and no finding: by itself it finds nothing. Classifiers start from it"
+            " (`model.pretrained`)."
+        )
     rows = []
     for label in info.labels:
         cut = label.threshold
@@ -160,6 +178,34 @@ def _outputs(info: Info) -> str:
         )
     calibrated = f"Probabilities are calibrated by {info.calibration.kind}.\n\n" if info.calibration else ""
     return calibrated + table(rows)
+
+
+def _privacy(info: Info) -> str:
+    """Of a bundle that makes films: that they may show a training patient, and what was measured of it."""
+    if info.task != "generate":
+        return ""
+    found = [
+        f"{name}: {fact}, {_cell(value)}"
+        for name, result in info.metrics.items()
+        for fact, value in result.get("facts", {}).items()
+        if fact.startswith(MEMORISED)
+    ]
+    measured = found or ["How near they come to training films was not measured yet: hilum evaluate --record"]
+    return f"{PRIVACY}\n\n{_bullets(measured)}"
+
+
+def _conditions(info: Info) -> str:
+    """The findings that stand together most often in what a generator learnt from."""
+    if info.task != "generate":
+        return ""
+    total = sum(condition.films for condition in info.conditions)
+    rows = [
+        {"findings": ", ".join(condition.findings) or "none", "training films": condition.films}
+        for condition in info.conditions[:SHOWN]
+    ]
+    more = len(info.conditions) - len(rows)
+    text = f"{_counted(len(info.labels), 'finding')}: {', '.join(label.name for label in info.labels)}.\n\n{table(rows)}"
+    return text + (f"\n\nand {more} rarer sets of findings, of {total} films in all" if more > 0 else "")
 
 
 def _exports(info: Info) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 
 from hilum import __version__
 from hilum.bundles.bundle import Bundle
+from hilum.bundles.encoding import refuse_encoder
+from hilum.bundles.generating import refuse_generator
 from hilum.bundles.info import Architecture, Cut, Info, Label, Provenance
 from hilum.errors import BundleError
 from hilum.models import build
@@ -73,8 +75,10 @@ def _check(members: Sequence[Bundle]) -> None:
     first = members[0].info
     for bundle in members:
         info = bundle.info
+        refuse_encoder(info)
         if info.digest and digests.count(info.digest) > 1:
             raise _refused(info, "it stands there twice", "Name each member once")
+        refuse_generator(info, "Join bundles that classify")
         if info.task == "segment" or info.model.name == "ensemble":
             raise _refused(info, "it is a segmenter or an ensemble itself", "Join single classifiers")
         if info.calibration is not None and info.calibration.half_at is not None:

@@ -28,6 +28,8 @@ from torch import Tensor, nn
 
 from hilum.bundles import files
 from hilum.bundles.bundle import Bundle, as_written, load, save, weights_file
+from hilum.bundles.encoding import refuse_encoder
+from hilum.bundles.generating import refuse_generator
 from hilum.bundles.info import Export, Form
 from hilum.bundles.runtimes import BOXES, IMAGES, OUTPUTS, ExportedRuntime, extra, first_line, opened
 from hilum.errors import BundleError, HilumError
@@ -66,6 +68,8 @@ def export(bundle: str | Path | Bundle, to: Form, out: str | Path, films: Films 
     if to not in get_args(Form):
         raise BundleError(f"there is no form '{to}'", mend=f"Choose from: {', '.join(get_args(Form))}")
     loaded = bundle if isinstance(bundle, Bundle) else load(bundle)
+    refuse_generator(loaded.info, "Only what reads films runs on other runtimes")
+    refuse_encoder(loaded.info)
     weights = weights_file(loaded)
     model = as_written(loaded)
     inputs = _prepared(loaded, films)

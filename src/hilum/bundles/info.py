@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from hilum.images.preparation import Preparation, Step
 
-Task = Literal["multilabel", "multiclass", "segment", "detect"]
+Task = Literal["multilabel", "multiclass", "segment", "detect", "generate", "encode"]
 Form = Literal["onnx", "openvino", "int8"]
 
 
@@ -121,15 +121,25 @@ class Export(Step):
     tried_on: int = 0
 
 
+class Condition(Step):
+    """Findings that stand together, and how many training films have exactly these (an unknown one counts as none): what a
+    generator's films are drawn by. Nothing else of any film is kept.
+    """
+
+    findings: tuple[str, ...] = ()
+    films: int = Field(ge=1)
+
+
 class Info(Step):
     """The content of `bundle.json`.
 
-    `group`: the name of the set of mutually exclusive classes (multiclass), else None. `metrics`: evaluations by name,
-    as `evaluation.summary` writes them. `precision`: of the floats in the weights file. `exports`: other forms of the
-    model, by runtime. `files`: SHA-256 of every other file. `digest`: SHA-256 of this content without itself.
+    `labels`: empty where the task is to encode. `group`: the name of the set of mutually exclusive classes (multiclass),
+    else None. `metrics`: evaluations by name, as `evaluation.summary` writes them. `precision`: of the floats in the weights
+    file. `exports`: other forms of the model, by runtime. `conditions`: of a generator. `files`: SHA-256 of every other
+    file. `digest`: SHA-256 of this content without itself.
     """
 
-    later = frozenset({"precision", "exports"})
+    later = frozenset({"precision", "exports", "conditions"})
 
     format: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
@@ -138,7 +148,7 @@ class Info(Step):
     task: Task
     model: Architecture
     preparation: Preparation
-    labels: tuple[Label, ...] = Field(min_length=1)
+    labels: tuple[Label, ...]
     group: str | None = None
     calibration: Scaling | None = None
     applies: Applies = Applies()
@@ -147,6 +157,7 @@ class Info(Step):
     metrics: dict[str, dict[str, Any]] = Field(default_factory=dict)
     precision: Literal["float16", "float32"] = "float16"
     exports: dict[Form, Export] = Field(default_factory=dict)
+    conditions: tuple[Condition, ...] = ()
     files: dict[str, str] = Field(default_factory=dict)
     digest: str = ""
 
@@ -156,6 +167,10 @@ class Info(Step):
         if len(set(names)) != len(names):
             raise ValueError("two labels have the same name")
         wide = len(self.labels)
+        if (self.task == "encode") != (wide == 0):
+            raise ValueError("a bundle that encodes has no labels, and every other has at least one")
+        if self.task == "encode" and self.calibration is not None:
+            raise ValueError("a bundle that encodes gives embeddings, which have no calibration")
         if self.calibration and {len(self.calibration.slope), len(self.calibration.intercept)} - {1, wide}:
             raise ValueError(f"calibration must have 1 or {wide} slopes and intercepts")
         half_at = self.calibration.half_at if self.calibration else None
@@ -165,6 +180,9 @@ class Info(Step):
             raise ValueError(
                 "a bundle that segments sees the whole film: its masks are what a focus, or masking, goes by"
             )
+        strange = {name for condition in self.conditions for name in condition.findings} - set(names)
+        if strange:
+            raise ValueError(f"conditions name {min(strange)!r}, which is no label")
         if (self.task == "multiclass") != (self.group is not None):
             raise ValueError("a multiclass bundle names its group, and no other does")
         return self

@@ -8,7 +8,19 @@ import sys
 import typer
 
 from hilum import __version__
-from hilum.cli import analyze, audit, boxes, bundle, data, detect, evaluate, models, reproduce, train
+from hilum.cli import (
+    analyze,
+    audit,
+    boxes,
+    bundle,
+    data,
+    detect,
+    evaluate,
+    models,
+    reproduce,
+    synthesise,
+    train,
+)
 from hilum.errors import HilumError, one_line
 
 app = typer.Typer(
@@ -24,6 +36,7 @@ app.command("analyze")(analyze.analyze)
 app.command("detect")(detect.detect)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("synthesise")(synthesise.synthesise)
 app.command("audit")(audit.audit)
 app.command("reproduce")(reproduce.reproduce)
 app.add_typer(data.app, name="data")

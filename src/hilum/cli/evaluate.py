@@ -20,6 +20,9 @@ def evaluate(
         None, help="Only films that meet this SQL condition, such as \"view = 'PA'\"."
     ),
     name: str | None = typer.Option(None, help="What to call this evaluation; default the manifest's name."),
+    features: str = typer.Option(
+        "findings", help="Of a generator: the bundle by whose features its films are compared with real ones."
+    ),
     record: bool = typer.Option(False, help="Write the result into the bundle and its card."),
 ) -> None:
     """Measure a bundle on films it has not seen: the one door to test data and to anyone's own set.
@@ -38,7 +41,9 @@ def evaluate(
     from hilum.bundles.card import measured
     from hilum.learning.evaluate import evaluate as measure
 
-    result = measure(bundle, manifest, out, split=split, where_sql=where, name=name, record=record)
+    result = measure(
+        bundle, manifest, out, split=split, where_sql=where, name=name, record=record, features=features
+    )
     console = Console()
     console.print(Markdown(measured(result)))
     console.print(f"Written to {escape(str(out))}", soft_wrap=True)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def reproduce(
-    study: str = typer.Argument(..., help="roy-fusion, nandi-hybrid, degerli-recovnet or nawaz-vinbig."),
+    study: str = typer.Argument(
+        ..., help="roy-fusion, nandi-hybrid, degerli-recovnet, nawaz-vinbig or suh-ssganvit."
+    ),
     data: Path = typer.Option(..., "--data", help="Folder with the public datasets, each in its own folder."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder for runs, tables and figures."),
     variant: str = typer.Option(

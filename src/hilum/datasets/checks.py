@@ -7,6 +7,8 @@ import polars as pl
 from hilum.errors import ManifestError
 
 PARTS = ("train", "validation", "test")
+SYNTHETIC = "synthetic"
+"""The source of films that a generator made."""
 VIEWS = ("PA", "AP", "LATERAL", "OTHER")
 TABLE_SCHEMA: dict[str, pl.DataType] = {
     "image_id": pl.String(),
@@ -59,6 +61,13 @@ def table(frame: pl.DataFrame) -> pl.DataFrame:
     _refuse(frame, "view", ~pl.col("view").is_in(VIEWS), f"is none of {', '.join(VIEWS)}")
     _refuse(frame, "sex", ~pl.col("sex").is_in(["F", "M"]), "is neither F nor M")
     _refuse(frame, "split", ~pl.col("split").is_in(PARTS), f"is none of {', '.join(PARTS)}")
+    held_out = pl.col("split").is_in(["validation", "test"]) & (pl.col("source") == SYNTHETIC)
+    _refuse(
+        frame,
+        "split",
+        held_out,
+        "puts a synthetic film where real ones are measured: it is for part train alone",
+    )
     _refuse(frame, "age", ~pl.col("age").is_between(0, 120), "is no age in years (0 to 120)")
     for size in ("width", "height"):
         _refuse(frame, size, pl.col(size) < 1, "is no size in pixels")

@@ -82,6 +82,19 @@ def corrected_t(
     return _test(one, other, variance, len(one) - 1, "corrected resampled t", confidence)
 
 
+def mean_t(values: ArrayLike, *, confidence: float = 0.95) -> Estimate:
+    """The mean of (k,) repetitions with the interval of Student's t; of one repetition, or of equal ones, without."""
+    found = np.asarray(values, np.float64)
+    mean, n = float(found.mean()), len(found)
+    if np.isnan(mean):
+        return Estimate.undefined("undefined in some repetition", n)
+    if n < 2 or found.var(ddof=1) <= _NO_VARIANCE * max(1.0, float(np.abs(found).max()) ** 2):
+        note = "one repetition" if n < 2 else "repetitions do not vary"
+        return Estimate(mean, NAN, NAN, n, None, "Student t over repetitions", note)
+    half = float(stdtrit(n - 1, 0.5 + confidence / 2) * found.std(ddof=1) / np.sqrt(n))
+    return Estimate(mean, mean - half, mean + half, n, None, "Student t over repetitions")
+
+
 def holm(p_values: ArrayLike) -> Floats:
     """p-values adjusted for their number (Holm, Scandinavian Journal of Statistics 6 (1979) 65), (k,).
 

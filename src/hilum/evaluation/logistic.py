@@ -56,16 +56,36 @@ class Regression:
         return found
 
 
+@dataclass(frozen=True)
+class Span:
+    """Features standardised and written in the span of the films: `films` (n, rank) times `right` (rank, features)."""
+
+    mean: Floats
+    scale: Floats
+    films: Floats
+    right: Floats
+
+
+def span(features: ArrayLike) -> Span:
+    """What several regressions on the same films share, (n, features)."""
+    given = np.asarray(features, np.float64)
+    mean, scale = given.mean(0), given.std(0)
+    scale = np.where(scale > 1e-12, scale, 1.0)
+    left, sizes, right = np.linalg.svd((given - mean) / scale, full_matrices=False)
+    return Span(mean, scale, left * sizes, right)
+
+
 def fit(features: ArrayLike, number: ArrayLike, classes: int, strength: float = STRENGTH) -> Regression:
     """Least of: cross-entropy summed over films + |weights|^2 / (2 strength), by L-BFGS; the bias is free.
 
     The optimum lies in the span of the films, so with more features than films it is sought there, which is exact.
     """
-    given, truth = np.asarray(features, np.float64), np.asarray(number, np.int64)
-    mean, scale = given.mean(0), given.std(0)
-    scale = np.where(scale > 1e-12, scale, 1.0)
-    left, sizes, right = np.linalg.svd((given - mean) / scale, full_matrices=False)
-    films = left * sizes
+    return fit_in(span(features), number, classes, strength)
+
+
+def fit_in(known: Span, number: ArrayLike, classes: int, strength: float = STRENGTH) -> Regression:
+    """`fit`, on features whose span is known."""
+    truth, films = np.asarray(number, np.int64), known.films
     rank = films.shape[1]
     one_hot = np.eye(classes)[truth]
 
@@ -84,7 +104,28 @@ def fit(features: ArrayLike, number: ArrayLike, classes: int, strength: float = 
         cost, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-12}
     )
     weights = found.x.reshape(rank + 1, classes)
-    return Regression(mean, scale, right.T @ weights[:-1], weights[-1])
+    return Regression(known.mean, known.scale, known.right.T @ weights[:-1], weights[-1])
+
+
+def fit_labels(
+    features: ArrayLike, truth: ArrayLike, strength: float = STRENGTH
+) -> tuple[Regression | None, ...]:
+    """`fit` of two classes for each label of truth (n, labels) in {0, 1, NaN}, on the films that know it, or None.
+
+    Labels that the same films know share the span of the features.
+    """
+    given, labels = np.asarray(features, np.float64), np.asarray(truth, np.float64)
+    spans: dict[bytes, Span] = {}
+    found: list[Regression | None] = []
+    for column in labels.T:
+        known = ~np.isnan(column)
+        key = known.tobytes()
+        if known.any() and key not in spans:
+            spans[key] = span(given[known])
+        found.append(
+            fit_in(spans[key], column[known].astype(np.int64), 2, strength) if key in spans else None
+        )
+    return tuple(found)
 
 
 def folds_by_patient(number: Ints, cluster: Ints, folds: int, seed: int) -> Ints:

@@ -48,10 +48,11 @@ def plot_losses(
     curves: Mapping[str, Mapping[str, ArrayLike]],
     path: str | Path,
     phases: Mapping[str, Sequence[int]] | None = None,
+    quantity: str = "loss",
 ) -> Path:
     """Training and validation loss over epochs, a panel an arm: arm to series ("train", "validation") to values.
 
-    phases: by arm, the epochs (from 1) with which a further phase begins, as thin lines.
+    phases: by arm, the epochs (from 1) with which a further phase begins, as thin lines. quantity: what the values are.
     """
     figure, axes_of = grid(len(curves), 3.4, 2.8)
     for axes, (arm, series) in zip(axes_of, curves.items(), strict=True):
@@ -63,8 +64,37 @@ def plot_losses(
             axes.axvline(start - 0.5, color=GREY, linewidth=0.8, linestyle=":")
         axes.set_title(arm, fontsize=9)
         axes.set_xlabel("epoch")
-        axes.set_ylabel("loss")
+        axes.set_ylabel(quantity)
         axes.legend(frameon=False, fontsize=8)
+    return save(figure, path)
+
+
+def plot_shares(
+    lines: Mapping[str, Sequence[tuple[float, float, float, float]]], path: str | Path, quantity: str
+) -> Path:
+    """A quantity against the share of labels, a line a start: name to (share in (0, 1], value, low, high).
+
+    Names that end in "probe" are drawn dashed, in the colour of the name before it. An interval of NaN is not drawn.
+    """
+    figure, (axes,) = grid(1, 7.2, 4.6)
+    starts = list(dict.fromkeys(name.removesuffix(", linear probe") for name in lines))
+    colours = dict(zip(starts, cycle(COLOURS), strict=False))
+    for name, points in lines.items():
+        start = name.removesuffix(", linear probe")
+        aside = 1 + 0.03 * (starts.index(start) - len(starts) / 2)  # so that intervals do not hide each other
+        share, value, low, high = np.array(sorted(points), np.float64).T
+        reach = np.nan_to_num(np.stack([value - low, high - value]))
+        axes.errorbar(
+            100 * share * aside, value, reach, color=colours[start], linewidth=1.4, capsize=2, marker="o", markersize=3,
+            linestyle="-" if name == start else "--", label=name,
+        )  # fmt: skip
+    axes.set_xscale("log")
+    ticks = sorted({100 * point[0] for points in lines.values() for point in points})
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("training patients whose labels are used, %")
+    axes.set_ylabel(quantity)
+    axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return save(figure, path)
 
 

@@ -10,10 +10,11 @@ from hilum.errors import RecipeError
 from hilum.learning import material
 from hilum.learning.anchors import fit_anchors
 from hilum.learning.recipe import Recipe
-from hilum.models import Classifier, Model, Segmenter, build
-from hilum.models.contract import Detector
+from hilum.models import Classifier, Encoder, Model, Segmenter, build
+from hilum.models.contract import Detector, Generative
 from hilum.models.describe import options
 from hilum.models.registry import builder
+from hilum.models.ssgan_vit import BLOCKS
 
 logger = logging.getLogger(__name__)
 
@@ -55,18 +56,46 @@ def build_model(recipe: Recipe) -> Model:
     model = build(
         choice.name, outputs=outputs, pretrained=pretrained, channels=steps.channels, **choice.options
     )
+    if isinstance(model, Generative):
+        _refuse_other_range(recipe, model)
     if model.mean != steps.mean or model.std != steps.std:
         logger.info(
             "the preparation's mean and std are not those that the backbone was made for: %s, %s",
             model.mean,
             model.std,
         )
-    kinds = {"segment": Segmenter, "detect": Detector}
+    kinds = {"segment": Segmenter, "detect": Detector, "generate": Generative, "pretrain": Encoder}
     if not isinstance(model, kinds.get(recipe.task, Classifier)):
-        raise RecipeError(f"model.name: '{choice.name}' is not made for task '{recipe.task}'")
+        mend = "Name the model 'encoder', and the backbone in model.options.name"
+        raise RecipeError(
+            f"model.name: '{choice.name}' is not made for task '{recipe.task}'",
+            mend=mend if recipe.task == "pretrain" else None,
+        )
     if recipe.data.auxiliary and not (isinstance(model, Classifier) and model.linear_head()):
         raise RecipeError("data.auxiliary: the model's head is not one linear layer, which alone can be cut")
     return model
+
+
+def discriminator_start(recipe: Recipe) -> str | None:
+    """Where the weights of the GAN lie that a model of several blocks takes its discriminator from; None without."""
+    given = recipe.model.pretrained
+    place = BLOCKS.index("discriminator")
+    return _start(recipe, given[place]) if isinstance(given, tuple) and len(given) > place else None
+
+
+def _refuse_other_range(recipe: Recipe, model: Generative) -> None:
+    """A generator makes films of one size and of [-1, 1], and real films must come to its discriminator so."""
+    steps = recipe.preparation
+    if steps.size != model.input_size:
+        raise RecipeError(
+            f"preparation.size: {steps.size}, and model '{recipe.model.name}' makes films of {model.input_size} pixels",
+            mend="Set model.options.size and preparation.size alike",
+        )
+    if (steps.channels, steps.mean, steps.std) != (1, (0.5,), (0.5,)):
+        raise RecipeError(
+            "preparation: a generator makes films of one channel in [-1, 1]",
+            mend="Set preparation.channels to 1, and mean and std to [0.5]",
+        )
 
 
 def _start(recipe: Recipe, given: str | None) -> str | None:

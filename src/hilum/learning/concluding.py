@@ -22,10 +22,13 @@ from hilum.evaluation.thresholds import choose_thresholds
 from hilum.findings import UnknownFindingError, find
 from hilum.learning import material
 from hilum.learning.building import fitted
+from hilum.learning.concluding_generator import as_generator, conclude_generator
 from hilum.learning.detections import detect_store, measure_detector
+from hilum.learning.embeddings import measure_encoder
+from hilum.learning.pretexts.options import PretextLoss
 from hilum.learning.recipe import Recipe
 from hilum.learning.results import measure_classifier, measure_segmenter, predict_store
-from hilum.models import Classifier, Model
+from hilum.models import Classifier, Encoder, Model
 
 
 def conclude(recipe: Recipe, model: Model, stuff: material.Material, folder: Path) -> Bundle:
@@ -36,8 +39,14 @@ def conclude(recipe: Recipe, model: Model, stuff: material.Material, folder: Pat
     # What is chosen here must hold for the weights in the file, which are of 16 bit.
     bundle.model = as_written(bundle)
     rows = stuff.validation.rows
+    if recipe.task == "generate":
+        return conclude_generator(as_generator(bundle, recipe.data.labels, stuff), stuff, folder, recipe.seed)
     if recipe.task == "detect":
         return _conclude_detector(bundle, recipe, stuff, folder)
+    if isinstance(bundle.model, Encoder):
+        result = measure_encoder(bundle.model, recipe, stuff, folder / "validation")
+        bundle.info = bundle.info.model_copy(update={"metrics": {"validation (chose the epoch)": result}})
+        return bundle
     logits = predict_store(bundle, stuff.store.images, rows)
     if recipe.task == "segment":
         masks = np.asarray(stuff.store.masks)[rows]
@@ -126,7 +135,7 @@ def _calibration(recipe: Recipe, truth: NDArray[Any], logits: NDArray[np.float32
 
 
 def _info(recipe: Recipe, stuff: material.Material) -> Info:
-    names = recipe.data.labels or ("Lung",)
+    names = () if recipe.task == "pretrain" else recipe.data.labels or ("Lung",)
     says = recipe.bundle
     parts = {"training": stuff.train.manifest, "validation": stuff.validation.manifest}
     start = recipe.model.pretrained
@@ -135,7 +144,7 @@ def _info(recipe: Recipe, stuff: material.Material) -> Info:
         name=recipe.name,
         version=says.version,
         title=says.title,
-        task=recipe.task,
+        task="encode" if recipe.task == "pretrain" else recipe.task,
         model=Architecture(
             name=recipe.model.name,
             options={**fitted(recipe, stuff).model.options, "channels": recipe.preparation.channels},
@@ -144,7 +153,7 @@ def _info(recipe: Recipe, stuff: material.Material) -> Info:
         labels=tuple(_label(name) for name in names),
         group=recipe.name if recipe.task == "multiclass" else None,
         applies=says.applies,
-        limits=(*_leak(stuff), *says.limits) if recipe.data.split.leaky else says.limits,
+        limits=(*(_leak(stuff) if recipe.data.split.leaky else ()), *_pretexts(recipe, stuff), *says.limits),
         provenance=Provenance(
             data=tuple(sorted(set(stuff.manifest.table["source"].drop_nulls()))),
             films={part: len(films) for part, films in parts.items()},
@@ -164,6 +173,22 @@ def _leak(stuff: material.Material) -> tuple[str, ...]:
     return (
         f"LEAKY ON PURPOSE: films of one patient lie on both sides ({stuff.split.choices['patients_on_two_sides']}"
         " patients). Every figure measured on this split is too good; it shows what leakage does, and nothing else.",
+    )
+
+
+def _pretexts(recipe: Recipe, stuff: material.Material) -> tuple[str, ...]:
+    """What an encoder's card begins with."""
+    if not isinstance(recipe.loss, PretextLoss):
+        return ()
+    chose = (
+        "a linear probe for labels of validation films"
+        if recipe.data.labels
+        else "the same on validation films"
+    )
+    return (
+        "It finds nothing by itself: it gives embeddings, from which classifiers start.",
+        f"Learnt from {len(stuff.train.manifest)} films, without any of their labels, by the pretexts {recipe.loss.words};"
+        f" the epoch was chosen by {chose}.",
     )
 
 

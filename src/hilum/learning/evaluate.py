@@ -18,17 +18,20 @@ from hilum.boxes import Selected
 from hilum.bundles import Bundle, load, save
 from hilum.bundles.card import measured
 from hilum.bundles.detecting import detect_film
+from hilum.bundles.encoding import refuse_encoder
 from hilum.bundles.files import locate
 from hilum.bundles.focus import window_of
 from hilum.datasets.manifest import Manifest
 from hilum.datasets.preparing import IGNORE, canonical_mask, read_mask
 from hilum.datasets.split import Split
+from hilum.datasets.synthetic import refuse_synthetic
 from hilum.errors import HilumError, ManifestError, ReadError, SplitError, named_fault
 from hilum.evaluation.detection import Detections
 from hilum.evaluation.overlap import OverlapScores, overlap_scores
 from hilum.images.radiograph import Radiograph
 from hilum.images.read import read
 from hilum.learning.detections import beside, measure_detector, true_boxes
+from hilum.learning.generation import measure_generator, read_prepared
 from hilum.learning.material import patient_keys, where
 from hilum.learning.recipe_data import LEAKY
 from hilum.learning.results import measure_classifier, measure_segmenter
@@ -54,24 +57,28 @@ def evaluate(
     where_sql: str | None = None,
     name: str | None = None,
     record: bool = False,
+    features: str | Path | Bundle = "findings",
 ) -> dict[str, Any]:
     """Measure `bundle` on the films of `manifest` and write metrics, plots, predictions and `evaluation.json` to `out`.
 
     `evaluation.json` is written last: where it is, the rest is whole. WriteError names a file that cannot be written.
 
     Only labels that the manifest knows are measured; films whose labels are all unknown are left out. Films that cannot
-    be read are left out and named in the result. `record`: keep the result in the bundle (given by its path) and its card.
+    be read are left out and named in the result. `features`: the bundle by whose features a generator's films are compared
+    with real ones (`learning.generation`). `record`: keep the result in the bundle (given by its path) and its card.
 
     Raises SplitError where films belong to patients that the bundle was trained or chosen on. Of a bundle whose split
     leaks on purpose (`leaky_holdout`) the test part of its own run's manifest is measured, and the result says LEAKY.
     """
     loaded = bundle if isinstance(bundle, Bundle) else load(bundle)
-    films = manifest if isinstance(manifest, Manifest) else Manifest.load(manifest)
+    refuse_encoder(loaded.info)
+    films = everything = manifest if isinstance(manifest, Manifest) else Manifest.load(manifest)
     leaky = split == "test" and _is_leaky_split_of(loaded, films)
     films = films if split is None else films.filter(split=split)
     films = where(films, where_sql, "where")
     if not len(films):
         raise ManifestError("no film is left to evaluate on", mend="Change --split or --where")
+    refuse_synthetic(films)
     films = films if leaky else strangers(loaded, films)
     out = Path(out)
     with named(out):
@@ -84,6 +91,11 @@ def evaluate(
     elif loaded.info.task == "detect":
         films, boxes, failures, whole = _boxes(loaded, films)
         result = measure_detector(boxes, loaded.labels, films, out, unit="pixels of the film")
+    elif loaded.info.task == "generate":
+        films, real, failures = read_prepared(loaded, films)
+        result = measure_generator(
+            loaded, films, real, known_labels(loaded, films), everything, out, features
+        )
     else:
         films = labelled(loaded, films)
         films, logits, failures, whole = _logits(loaded, films)

@@ -10,9 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from hilum.learning.gan_loss import Adversarial, gradient_penalty, shares, taken_for_real, told_apart
+from hilum.learning.pretexts.options import PretextLoss
 from hilum.learning.set_loss import SetGains, set_loss
 from hilum.learning.yolo_loss import Gains, yolo_loss
-from hilum.models.contract import Detector, Taught
+from hilum.models.contract import Detector, Generative, Taught
+from hilum.models.gan import Discriminator
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -112,6 +115,49 @@ class Focal(_Options):
         return binary_focal(logits, targets, self.alpha, self.gamma, self.negatives, weight)
 
 
+class Joint(_Options):
+    """For findings by a model with a discriminator (`ssgan_vit`): `labels` + `adversarial` x what tells real films from
+    synthetic ones (`form` and `penalty` as `learning.gan_loss` has them) + `discriminator_labels` x the cross-entropy of the
+    discriminator's own finding logits on real films.
+
+    With both weights 0 it is `labels` alone. Of validation films it is `labels` alone too. `latent`: numbers of noise that
+    the generator was made for.
+    """
+
+    kind: Literal["joint"] = "joint"
+    labels: Annotated[BinaryCrossEntropy | Focal, Field(discriminator="kind")] = BinaryCrossEntropy()
+    adversarial: float = Field(0.1, ge=0, allow_inf_nan=False)
+    discriminator_labels: float = Field(0.1, ge=0, allow_inf_nan=False)
+    form: Adversarial = "wgan_gp"
+    penalty: float = Field(10.0, ge=0, allow_inf_nan=False)
+    latent: int = Field(100, ge=1)
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return self.labels(logits, targets)
+
+    def of_discriminator(
+        self,
+        discriminator: Discriminator,
+        real: Tensor,
+        targets: Tensor,
+        synthetic: Tensor | None,
+        share: Tensor,
+    ) -> Tensor:
+        """The other two parts, float32, of films (n, 1, s, s) in [-1, 1] and targets (n, labels), NaN unknown; `synthetic`
+        films are None where `adversarial` is 0; `share` (n,) as in `gan_loss.gradient_penalty`.
+        """
+        realness, logits = discriminator(real)
+        kind = shares if discriminator.classes == "softmax" else binary_cross_entropy
+        loss = self.discriminator_labels * kind(logits, targets)
+        if synthetic is None:
+            return loss
+        apart = told_apart(realness, discriminator(synthetic)[0], self.form)
+        if self.form == "wgan_gp" and self.penalty:
+            steep = gradient_penalty(lambda films: discriminator(films)[0], real, synthetic, share)
+            apart = apart + self.penalty * steep
+        return loss + self.adversarial * apart
+
+
 class CrossEntropy(_Options):
     """For classes of which exactly one holds."""
 
@@ -198,12 +244,60 @@ class SetPrediction(_Options):
         return loss
 
 
+class Gan(_Options):
+    """For films from noise (`learning.gan_loss`): a generator against a discriminator that names findings too.
+
+    `penalty`: weight of the gradient penalty, which goes with `wgan_gp` alone. `classes`: weight of the finding output, in
+    both networks' losses. `critic_steps`: steps of the discriminator, a batch each, to one of the generator.
+    """
+
+    kind: Literal["gan"] = "gan"
+    adversarial: Adversarial = "wgan_gp"
+    penalty: float = Field(10.0, ge=0)
+    classes: float = Field(1.0, ge=0)
+    critic_steps: int = Field(1, ge=1)
+
+    def of_discriminator(
+        self, model: Generative, real: Tensor, synthetic: Tensor, targets: Tensor, share: Tensor | None
+    ) -> Tensor:
+        """Of films (n, c, h, w) in [-1, 1] and labels (n, outputs); `share` (n,): see `gradient_penalty`; None: without."""
+        (realness, logits), (fakeness, _) = model.discriminator(real), model.discriminator(synthetic)
+        loss = told_apart(realness.float(), fakeness.float(), self.adversarial)
+        loss = loss + self.classes * self.of_findings(model, logits.float(), targets)
+        if share is None or self.adversarial != "wgan_gp" or not self.penalty:
+            return loss
+        with torch.autocast(real.device.type, enabled=False):  # a gradient of gradients is lost at 16 bit
+            films = real.float(), synthetic.float()
+            return loss + self.penalty * gradient_penalty(lambda x: model.discriminator(x)[0], *films, share)
+
+    def of_generator(self, model: Generative, synthetic: Tensor, targets: Tensor) -> Tensor:
+        """Of synthetic films (n, c, h, w) and the labels (n, outputs) that they were made for."""
+        realness, logits = model.discriminator(synthetic)
+        wanted = self.of_findings(model, logits.float(), targets)
+        return taken_for_real(realness.float(), self.adversarial) + self.classes * wanted
+
+    def of_findings(self, model: Generative, logits: Tensor, targets: Tensor) -> Tensor:
+        """Labels that are unknown (NaN) take no part."""
+        exclusive = getattr(model.discriminator, "classes", "sigmoid") == "softmax"
+        return shares(logits, targets) if exclusive else binary_cross_entropy(logits, targets)
+
+
 DETECTION = ("yolo", "set")
 """Kinds of loss that learn boxes."""
 
 
 AnyLoss = Annotated[
-    BinaryCrossEntropy | Focal | CrossEntropy | Dice | BCEDice | FocalDice | Yolo | SetPrediction,
+    BinaryCrossEntropy
+    | Focal
+    | Joint
+    | CrossEntropy
+    | Dice
+    | BCEDice
+    | FocalDice
+    | Yolo
+    | SetPrediction
+    | Gan
+    | PretextLoss,
     Field(discriminator="kind"),
 ]
 

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from hilum.datasets import pixel_store, registry, split
 from hilum.datasets.manifest import LABEL, SOFT, Manifest, concat
 from hilum.datasets.readers import with_truth
+from hilum.datasets.synthetic import kept_for_training
 from hilum.errors import RecipeError
 from hilum.images.preparation import Preparation
 from hilum.learning import focusing, writing
@@ -28,8 +28,10 @@ from hilum.learning.refusals import (
     refuse_empty,
     refuse_one_sided,
     refuse_unlearnable,
+    refuse_unprobed,
     tell_absent,
 )
+from hilum.learning.shares import sampled, with_labels
 from hilum.learning.targets import Targets, auxiliary, boxes_of, softened, taught, truth_of
 
 FIXED = "fixed_part"
@@ -37,6 +39,9 @@ FIXED = "fixed_part"
 
 LABELLED = ("multilabel", "multiclass")
 """Tasks that learn labels of whole films."""
+
+CONDITIONED = (*LABELLED, "generate")
+"""Tasks that are given labels of whole films."""
 
 logger = logging.getLogger(__name__)
 
@@ -89,26 +94,13 @@ def manifest_of(data: Data) -> Manifest:
         manifest = concat([_load(given, root) for given in data.sources])
     if data.readers is not None:
         manifest = with_truth(manifest, data.readers)
-    return sampled(where(manifest, data.keep, "keep"), data.fraction)
-
-
-def sampled(manifest: Manifest, fraction: float) -> Manifest:
-    """The films of a share of the patients, the same ones whatever else the manifest holds."""
-    if fraction == 1:
-        return manifest
-    drawn = [
-        int.from_bytes(sha256(key.encode()).digest()[:8], "big") / 2**64 for key in patient_keys(manifest)
-    ]
-    kept = manifest.filter(pl.Series([value < fraction for value in drawn], dtype=pl.Boolean))
-    if not len(kept):
-        raise RecipeError(
-            f"data.fraction: {fraction:g} of the patients are none", mend="Give a greater share"
-        )
-    return kept
+    manifest = where(manifest, data.keep, "keep")
+    return sampled(manifest, patient_keys(manifest), data.fraction)
 
 
 def parted(data: Data, manifest: Manifest) -> split.Split:
     """The split that a recipe asks for: by patient, refused where it would leak, unless to leak is what it asks for."""
+    manifest = kept_for_training(manifest, FIXED)
     fixed = manifest.filter(pl.col(FIXED).is_not_null()) if FIXED in manifest.table.columns else None
     if fixed is None or not len(fixed):
         return _parted(data, manifest)
@@ -171,7 +163,7 @@ def gather(recipe: Recipe) -> Material:
     seen = manifest.filter(pl.col("split").is_in(LEARNT))
     seen = where(seen, data.learn_from, "learn_from")
     refuse_empty(seen)
-    if recipe.task in LABELLED:  # a label that is not there is said before a film is read
+    if recipe.task in (*CONDITIONED, "pretrain"):  # a label that is not there is said before a film is read
         truth_of(seen, recipe.task, data.labels)
         for name in data.auxiliary:
             auxiliary(seen, name)
@@ -181,16 +173,22 @@ def gather(recipe: Recipe) -> Material:
     store = _store(stored, recipe.preparation, data, masks=recipe.task == "segment")
     seen = store.readable(seen)
     refuse_empty(seen)
+    seen = with_labels(seen, patient_keys(seen), data.labelled, recipe.seed)
     sides = [_part(recipe, seen.filter(split=side), store, side) for side in LEARNT]
     for side, part in zip(LEARNT, sides, strict=True):
         logger.info("%s: %d films of %d patients", side, len(part.manifest), patients_in(part.manifest))
     if recipe.task == "detect":
         refuse_boxless(recipe, *(np.asarray(side.targets) for side in sides))
-    if recipe.task in LABELLED:
+    if recipe.task in CONDITIONED:
         refuse_unlearnable(recipe, sides[0].truth)
+    if recipe.task in LABELLED:
         refuse_one_sided(recipe, sides[1].truth)
         tell_absent(recipe, "validation", sides[1].manifest)
         tell_absent(recipe, "test", manifest.filter(split="test"))
+    if recipe.task == "pretrain" and data.labels:
+        for side, part in zip(LEARNT, sides, strict=True):
+            refuse_unprobed(side, part.truth)
+            tell_absent(recipe, side, part.manifest)
     return Material(store, sides[0], sides[1], parts, manifest)
 
 
@@ -277,7 +275,7 @@ def _part(recipe: Recipe, manifest: Manifest, store: pixel_store.PixelStore, sid
             manifest, rows, boxes_of(manifest, data.labels, recipe.preparation, store.window_of), None
         )
     truth = truth_of(manifest, recipe.task, data.labels)
-    if recipe.task == "multiclass":
+    if recipe.task in ("multiclass", "pretrain"):
         return Part(manifest, rows, truth, truth)
     targets = np.asarray(truth, np.float32)
     if side == "train":

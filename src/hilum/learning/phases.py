@@ -26,11 +26,13 @@ from lightning.pytorch.callbacks import (
 from hilum.datasets.batches import Batches
 from hilum.errors import RecipeError
 from hilum.learning import checkpoints, weights, writing
+from hilum.learning.building import discriminator_start
 from hilum.learning.feed import Feed
 from hilum.learning.history import History
 from hilum.learning.material import Material, Part
 from hilum.learning.recipe import Phase, Recipe
-from hilum.learning.tasks import TASKS
+from hilum.learning.tasks import TASKS, Joined
+from hilum.learning.tasks.join import generator_of
 from hilum.models import Model
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -86,8 +88,12 @@ def _fit(
     L.seed_everything(seed, verbose=False)
     outputs = len(recipe.data.labels) + len(recipe.data.auxiliary)
     loss = weights.resolved(recipe.loss, material.train, outputs)
-    task = TASKS[recipe.task](model, recipe.preparation, phase, loss, recipe.augmentation, seed)
+    kind = Joined if recipe.loss.kind == "joint" else TASKS[recipe.task]
+    task = kind(model, recipe.preparation, phase, loss, recipe.augmentation, seed)
+    if isinstance(task, Joined):
+        task.show(generator_of(recipe, model, discriminator_start(recipe)))
     task.kept_outputs = len(recipe.data.labels)
+    task.ready(material, history.folder)
     task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     best = _Keeper(place, "best", **_monitored(phase))
     last = _Keeper(place, "last")  # of every epoch; after `best`, whose state it holds

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, field_validator, model_validator
@@ -19,8 +19,11 @@ from hilum.errors import EvaluationError
 from hilum.evaluation.thresholds import choose_thresholds
 from hilum.findings import has_side
 from hilum.images.preparation import Preparation
-from hilum.learning.losses import DETECTION, WEIGHTS, AnyLoss, BinaryCrossEntropy
+from hilum.learning.losses import DETECTION, WEIGHTS, AnyLoss, BinaryCrossEntropy, Joint
+from hilum.learning.pretexts.options import PretextLoss
 from hilum.learning.recipe_data import Data, Section
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ModelChoice(Section):
@@ -40,8 +43,9 @@ class Phase(Section):
     `encoder_rate`: of the encoder. Both warm up over `warmup` (a share of all steps); then, by `schedule`, they fall by a
     cosine to `floor` times themselves, stay (`constant`), or are multiplied by `plateau_factor`, down to `floor` times
     themselves, each time `plateau_patience` epochs have not been better (`plateau`).
-    `monitor`: what better means, a higher validation `score` (mean AUC or Dice) or a lower validation `loss`; the best
-    epoch is kept by it. `patience`: epochs without a better one before the phase ends; None: never.
+    `monitor`: what better means, a higher validation `score` (mean AUC or Dice; of an encoder that of its linear probe) or a
+    lower validation `loss`; the best epoch is kept by it. `patience`: epochs without a better one before the phase ends;
+    None: never.
     `sampler`: `none` takes every film once an epoch; `balanced` draws as many, with replacement, so that classes (or
     findings, by a film's rarest one) come equally often; `repeats` draws as many, each film as often as the manifest's
     column of that name says of it beside the others.
@@ -50,6 +54,8 @@ class Phase(Section):
     `multi_scale`: share of the size by which each batch of a detector is made larger or smaller at most, drawn anew, in
     steps of the model's stride (0.5 as YOLOv5 publishes it); 0: none.
     `average`: decay of the exponential moving average of the weights that is validated and kept; 0: none.
+    `betas`: decays of the optimiser's two averages (Kingma 2015). Where the task is to generate, `rate` is of the
+    generator and `encoder_rate` of the discriminator, and `average` is of the generator.
     The best weights of a phase begin the next.
     """
 
@@ -68,6 +74,7 @@ class Phase(Section):
     plateau_patience: int = Field(3, ge=1)
     weight_decay: float = Field(0.05, ge=0)
     optimiser: Literal["adamw", "adam"] = "adamw"
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     monitor: Literal["score", "loss"] = "score"
     patience: int | None = Field(None, ge=1)
     sampler: Literal["none", "balanced", "repeats"] = "none"
@@ -93,6 +100,9 @@ class Choices(Section):
         return rule
 
 
+LATER = ("multi_scale", "betas")
+"""Fields of a phase that came after the first recipes; one that asks for nothing is no part of a digest."""
+
 PLACES: Any = {"data": {"root": True, "store": True, "workers": True}}
 """Fields of a recipe that say where things lie on one machine."""
 
@@ -115,7 +125,7 @@ class Recipe(Section):
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
-    task: Literal["multilabel", "multiclass", "segment", "detect"]
+    task: Literal["multilabel", "multiclass", "segment", "detect", "generate", "pretrain"]
     data: Data
     preparation: Preparation
     model: ModelChoice = ModelChoice()
@@ -134,6 +144,14 @@ class Recipe(Section):
             raise ValueError(f"task {self.task!r} does not go with loss {self.loss.kind!r}")
         if (self.task == "detect") != (self.loss.kind in DETECTION):
             raise ValueError(f"task {self.task!r} does not go with loss {self.loss.kind!r}")
+        if isinstance(self.loss, Joint) and self.task != "multilabel":
+            raise ValueError(f"task {self.task!r} does not go with loss 'joint'")
+        if isinstance(self.loss, Joint) and self.data.auxiliary:
+            raise ValueError("data.auxiliary does not go with loss 'joint'")
+        if (self.task == "generate") != (self.loss.kind == "gan"):
+            raise ValueError(f"task {self.task!r} does not go with loss {self.loss.kind!r}")
+        if (self.task == "pretrain") != (self.loss.kind == "pretext"):
+            raise ValueError(f"task {self.task!r} does not go with loss {self.loss.kind!r}")
         if self.preparation.by_lungs is not None and self.task == "segment":
             step = "focus" if self.preparation.focus is not None else "masking"
             raise ValueError(
@@ -146,7 +164,7 @@ class Recipe(Section):
             raise ValueError(f"augmentation.flip would turn {sided[0]!r} into the other side: set it to 0")
         if self.task == "segment" and self.data.labels:
             raise ValueError("a segmentation learns the manifest's masks: `data.labels` must be empty")
-        if self.task != "segment" and not self.data.labels:
+        if self.task not in ("segment", "pretrain") and not self.data.labels:
             raise ValueError("`data.labels` must name what to learn")
         if (self.data.teacher or self.data.auxiliary) and self.task != "multilabel":
             raise ValueError("a teacher and auxiliary labels go with task 'multilabel' only")
@@ -159,16 +177,20 @@ class Recipe(Section):
                 raise ValueError(f"phases.{number}.mixup goes with task 'multilabel' only")
             if phase.multi_scale and self.task != "detect":
                 raise ValueError(f"phases.{number}.multi_scale goes with task 'detect' only")
+            if self.task == "generate":
+                _refuse_ungenerative(number, phase)
             if phase.sampler != "none" and self.task in ("segment", "detect"):
                 raise ValueError(
                     f"phases.{number}.sampler: films with masks or boxes have nothing to be balanced by"
                 )
         self._weights_fit()
+        self._pretexts_fit()
         return self
 
     def _weights_fit(self) -> None:
-        option = WEIGHTS.get(self.loss.kind)
-        given = getattr(self.loss, option) if option else "none"
+        loss = self.loss.labels if isinstance(self.loss, Joint) else self.loss
+        option = WEIGHTS.get(loss.kind)
+        given = getattr(loss, option) if option else "none"
         if given == "none":
             return
         if self.task == "segment":
@@ -177,6 +199,26 @@ class Recipe(Section):
         if not isinstance(given, str) and len(given) != outputs:
             raise ValueError(f"loss.{option}: {len(given)} weights for {outputs} outputs")
 
+    def _pretexts_fit(self) -> None:
+        if not isinstance(self.loss, PretextLoss):
+            return
+        pairs = self.loss.contrast or self.loss.triplet
+        for number, phase in enumerate(self.phases):
+            size = self.preparation.size if phase.size is None else (phase.size, phase.size)
+            misfit = self.loss.misfit(size)
+            if misfit:
+                raise ValueError(f"loss.patch, in phases.{number}: {misfit}")
+            if phase.train == "head":
+                raise ValueError(f"phases.{number}.train: an encoder has no head to train alone")
+            if phase.sampler == "balanced":
+                raise ValueError(
+                    f"phases.{number}.sampler: films without labels have nothing to be balanced by"
+                )
+            if pairs and phase.batch < 2:
+                raise ValueError(
+                    f"phases.{number}.batch: contrast and triplet compare films, of which a batch of one has no two"
+                )
+
     @property
     def digest(self) -> str:
         """SHA-256 of what the recipe asks for (places on disk left out, and a later field where it asks for nothing).
@@ -184,11 +226,12 @@ class Recipe(Section):
         A segmenter is asked for by its name; what it was then, a run's `split.json` holds to.
         """
         unasked: Any = {} if self.data.readers else {"readers": True}
+        unasked |= {"labelled": True} if self.data.labelled == 1 else {}
         kept: Any = {
             "data": {**PLACES["data"], **unasked},
             "preparation": {"focus": {"digest"}, "masking": {"digest"}},
             **({} if self.augmentation.mosaic else {"augmentation": {"mosaic"}}),
-            **({} if any(p.multi_scale for p in self.phases) else {"phases": {"__all__": {"multi_scale"}}}),
+            "phases": {"__all__": {name for name in LATER if not any(_asks(p, name) for p in self.phases)}},
         }
         content = self._placeless().model_dump_json(exclude=kept)
         return hashlib.sha256(content.encode()).hexdigest()
@@ -209,6 +252,22 @@ class Recipe(Section):
     def as_yaml(self) -> str:
         """The whole recipe, defaults too: what `load_recipe` reads back as it was, whatever later defaults are."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _asks(phase: Phase, field: str) -> bool:
+    return bool(getattr(phase, field) != Phase.model_fields[field].default)
+
+
+def _refuse_ungenerative(number: int, phase: Phase) -> None:
+    """What means nothing to a generator, or stops it from learning."""
+    if phase.batch < 2:
+        raise ValueError(
+            f"phases.{number}.batch: batch norm over one film takes away what sets it apart; give 2 or more"
+        )
+    if phase.train != "all":
+        raise ValueError(f"phases.{number}.train: a generator has no head to train alone")
+    if phase.size is not None:
+        raise ValueError(f"phases.{number}.size: a generator makes films of `preparation.size` only")
 
 
 def _named(weights: str | None) -> str | None:

@@ -85,7 +85,8 @@ class Data(Section):
     """Which films, which labels, and where the prepared pixels are kept.
 
     `manifest`: a saved manifest, or `sources`: datasets joined in order. `labels`: the findings to learn (multilabel) or
-    the classes (multiclass), in the order of the model's outputs; empty for segmentation of `mask`.
+    the classes (multiclass), in the order of the model's outputs; empty for segmentation of `mask`; findings that an
+    encoder's embeddings are probed for, which it does not learn (pretrain), or none.
     `keep`: a condition in SQL on the manifest's columns that every film must meet; `learn_from`: one that films in training
     and validation must meet beside (a licence, say), while test films need not.
     `auxiliary`: what the model learns beside and the bundle does not carry: further findings, or `sex:F`, `view:AP`,
@@ -93,6 +94,8 @@ class Data(Section):
     `readers`: how boxes of several readers of a film become one truth, a rule of `datasets.readers.RULES` or a reader's
     name; None takes the boxes as they are.
     `fraction`: share of the patients to keep, drawn by a hash of each, so that a smaller share lies within a greater one.
+    `labelled`: share of the training patients to learn from, drawn by a hash of each and of the recipe's seed, so that of
+    one seed a smaller share lies within a greater one; validation and test keep all of theirs.
     `teacher`: weight, 0 to 1, of a teacher's calibrated probability in a training film's target where there is one.
     """
 
@@ -105,6 +108,7 @@ class Data(Section):
     learn_from: str | None = None
     readers: str | None = None
     fraction: float = Field(1.0, gt=0, le=1)
+    labelled: float = Field(1.0, gt=0, le=1)
     split: SplitData = SplitData()
     teacher: float = Field(0.0, ge=0, le=1)
     store: str = "stores"

@@ -40,7 +40,7 @@ def refuse_unlearnable(recipe: Recipe, truth: Targets | None) -> None:
             f"data.labels: {fault} {', '.join(lacking)}{part}",
             mend="Take it out of data.labels, or change data.split",
         )
-    if recipe.task == "multilabel":
+    if recipe.task != "multiclass":
         flat = [n for n, c in zip(names, known.T, strict=True) if not ((c == 1).any() and (c == 0).any())]
         if flat:
             logger.warning(
@@ -76,6 +76,18 @@ def refuse_one_sided(recipe: Recipe, truth: Targets | None) -> None:
         raise RecipeError(
             "no label has both a film with it and one without it in validation, so that no epoch can be chosen",
             mend="Give data.split.validation a greater share, or another seed",
+        )
+
+
+def refuse_unprobed(side: str, truth: Targets | None) -> None:
+    """A probe of embeddings needs a label with films with and films without it, on both sides."""
+    known = np.asarray(truth)
+    if not ((known == 1).any(0) & (known == 0).any(0)).any():
+        raise RecipeError(
+            f"data.labels: no label has both a film with it and one without it in {side}, so that embeddings cannot be"
+            " probed for it",
+            mend="Give data.split.validation another share or seed, or leave data.labels out: then the pretexts' own"
+            " loss on validation films chooses the epoch",
         )
 
 

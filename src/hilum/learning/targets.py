@@ -26,6 +26,8 @@ Targets = NDArray[np.float32] | NDArray[np.int64] | NDArray[np.uint8]
 
 def truth_of(manifest: Manifest, task: str, labels: tuple[str, ...]) -> Targets:
     """Labels (n, labels) float with NaN for unknown, or classes (n,) with -1 for unknown."""
+    if not labels:
+        return np.zeros((len(manifest), 0), np.float32)
     if task == "multiclass":
         return manifest.classes(labels)
     names, values = manifest.labels()

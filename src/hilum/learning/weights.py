@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from hilum.errors import RecipeError
-from hilum.learning.losses import WEIGHTS, AnyLoss
+from hilum.learning.losses import WEIGHTS, AnyLoss, Joint
 from hilum.learning.material import Part
 from hilum.learning.recipe import Phase
 
@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 def resolved(loss: AnyLoss, train: Part, outputs: int) -> AnyLoss:
     """The loss with its `balanced` weights as numbers, one an output."""
+    if isinstance(loss, Joint):
+        return loss.model_copy(update={"labels": resolved(loss.labels, train, outputs)})
     option = WEIGHTS.get(loss.kind)
     if option is None or getattr(loss, option) != "balanced":
         return loss

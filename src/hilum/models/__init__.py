@@ -4,7 +4,7 @@ from hilum.models import torchvision_operators
 
 torchvision_operators.define_missing()  # before anything below imports timm, which imports torchvision
 
-from hilum.models.contract import Classifier, Model, Segmenter  # noqa: E402
+from hilum.models.contract import Classifier, Encoder, Model, Segmenter  # noqa: E402
 from hilum.models.registry import build, names, register  # noqa: E402
 
-__all__ = ["Classifier", "Model", "Segmenter", "build", "names", "register"]
+__all__ = ["Classifier", "Encoder", "Model", "Segmenter", "build", "names", "register"]

@@ -44,13 +44,13 @@ def last_map(backbone: Any, images: Tensor) -> Tensor:
     """
     features: Tensor = backbone.forward_features(images)
     if features.ndim == 3:
-        return _patches(backbone, features, images)
+        return patches(backbone, features, images)
     if features.shape[-1] == backbone.num_features and features.shape[1] != backbone.num_features:
         return features.permute(0, 3, 1, 2)  # as Swin gives
     return features
 
 
-def _patches(backbone: Any, tokens: Tensor, images: Tensor) -> Tensor:
+def patches(backbone: Any, tokens: Tensor, images: Tensor) -> Tensor:
     """Tokens (n, tokens, features) to a map: class and register tokens dropped, the patches laid on their grid.
 
     Some transformers normalise after the average over patches, not before. Here each patch is normalised, so that in every
@@ -63,8 +63,8 @@ def _patches(backbone: Any, tokens: Tensor, images: Tensor) -> Tensor:
             f"{type(backbone).__name__} gives tokens that lie on no grid that timm tells",
             mend="Choose a vit_*, deit_*, beit_*, eva02_* or swin_* model, or a convolutional one",
         )
-    patches = getattr(backbone, "fc_norm", nn.Identity())(tokens[:, prefix:])
-    return patches.transpose(1, 2).reshape(len(images), -1, *grid_of(images.shape[-2:]))
+    own = getattr(backbone, "fc_norm", nn.Identity())(tokens[:, prefix:])
+    return own.transpose(1, 2).reshape(len(images), -1, *grid_of(images.shape[-2:]))
 
 
 class Backbone(nn.Module):

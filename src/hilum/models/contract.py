@@ -36,13 +36,14 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor | list[Tensor]:
-        """Images (n, channels, h, w), normalised, to logits; of a detector a map of them a scale."""
+        """Images (n, channels, h, w), normalised, to logits; of a detector a map of them a scale.
+
+        An encoder gives embeddings.
+        """
 
 
-class Classifier(Model):
-    """A model whose forward is `head(encode(images))`."""
-
-    head: nn.Module
+class _Embeds(Model):
+    """A model that makes an embedding of a film by way of a spatial map."""
 
     @abstractmethod
     def feature_map(self, images: Tensor) -> Tensor:
@@ -55,6 +56,25 @@ class Classifier(Model):
     def encode(self, images: Tensor) -> Tensor:
         """Images to embeddings (n, features); deterministic in eval mode."""
         return self.pool(self.feature_map(images))
+
+
+class Encoder(_Embeds):
+    """A model whose forward gives embeddings (n, features): it finds nothing, and classifiers start from it."""
+
+    features: int
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.encode(images)
+
+    def encoder_parameters(self) -> Iterator[nn.Parameter]:
+        """Every parameter."""
+        return self.parameters()
+
+
+class Classifier(_Embeds):
+    """A model whose forward is `head(encode(images))`."""
+
+    head: nn.Module
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.encode(images))
@@ -174,6 +194,20 @@ class Detector(Model):
     @abstractmethod
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters that may start from pretrained weights."""
+
+
+class Generative(Model):
+    """A generator of films and the discriminator that it learns from; `forward` gives the discriminator's finding logits.
+
+    Attributes
+    ----------
+    latent: numbers of noise a film. generator: `(noise (n, latent), labels (n, outputs) of 0 and 1)` to films
+    (n, channels, h, w) in [-1, 1]. discriminator: films to realness (n,) and a logit a finding (n, outputs).
+    """
+
+    latent: int
+    generator: nn.Module
+    discriminator: nn.Module
 
 
 def parameter_counts(model: nn.Module) -> dict[str, int]:

@@ -10,11 +10,25 @@ import timm
 from torch import nn
 
 from hilum.errors import RecipeError
-from hilum.models.contract import Classifier, Detector, Model, Segmenter, parameter_counts
+from hilum.models.contract import (
+    Classifier,
+    Detector,
+    Encoder,
+    Generative,
+    Model,
+    Segmenter,
+    parameter_counts,
+)
 from hilum.models.registry import build, builder
 
 TIMM_CODE = "Apache-2.0 (timm)"
-KINDS = {"classifier": Classifier, "segmenter": Segmenter, "detector": Detector}
+KINDS = {
+    "classifier": Classifier,
+    "segmenter": Segmenter,
+    "detector": Detector,
+    "generator": Generative,
+    "encoder": Encoder,
+}
 
 
 @dataclass(frozen=True)
@@ -103,8 +117,11 @@ def describe(name: str, /, **given: Any) -> Description:
 
 
 def _parts(model: Model) -> dict[str, int]:
-    """Parameters of the encoder, of what joins or decodes its maps, and of the head."""
-    own = model if isinstance(model, Classifier | Segmenter | Detector) else None
+    """Parameters of the encoder, of what joins or decodes its maps, and of the head; of a GAN, of its two networks."""
+    if isinstance(model, Generative):
+        networks = {"generator": model.generator, "discriminator": model.discriminator}
+        return {part: sum(p.numel() for p in network.parameters()) for part, network in networks.items()}
+    own = model if isinstance(model, Classifier | Segmenter | Detector | Encoder) else None
     encoder = {id(p) for p in own.encoder_parameters()} if own is not None else set()
     head = {id(p) for p in model.head.parameters()} if isinstance(model, Classifier) else set()
     if isinstance(model, Detector):

@@ -53,7 +53,7 @@ def load_pretrained(backbone: nn.Module, path: str | Path) -> None:
     """
     tensors = read_weights(path)
     wanted = backbone.state_dict()
-    for prefix in ("", "backbone.", "encoder."):
+    for prefix in ("", "backbone.", "encoder.", "discriminator.", "generator."):
         found = {k: tensors[prefix + k] for k in wanted if prefix + k in tensors}
         if all(k in found or k.endswith("num_batches_tracked") for k in wanted):
             break

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -43,20 +44,28 @@ class TwoBackbones(Classifier):
 
     def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images (n, channels, h, w) to each backbone's map (n, its width, its h', its w')."""
-        return self.first(images), self.second(self._for_second(images))
+        return self.first(images), self.second(renormalised(images, self, self.second))
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
         """The backbones' alone: what joins them starts from random weights and learns with the head."""
         return chain(self.first.parameters(), self.second.parameters())
 
-    def _for_second(self, images: Tensor) -> Tensor:
-        other = self.second
-        if (other.mean, other.std) == (self.mean, self.std):
-            return images
-        channels = list(zip(self.mean, self.std, other.mean, other.std, strict=True))
-        scale = images.new_tensor([s / s2 for _, s, _, s2 in channels]).view(1, -1, 1, 1)
-        shift = images.new_tensor([(m - m2) / s2 for m, _, m2, s2 in channels]).view(1, -1, 1, 1)
-        return images * scale + shift
+
+class Normalised(Protocol):
+    """What takes images normalised by a mean and a std a channel, on the [0, 1] scale."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def renormalised(images: Tensor, given: Normalised, wanted: Normalised) -> Tensor:
+    """Images (n, channels, h, w) normalised as one part takes them, as another takes them."""
+    if (given.mean, given.std) == (wanted.mean, wanted.std):
+        return images
+    channels = list(zip(given.mean, given.std, wanted.mean, wanted.std, strict=True))
+    scale = images.new_tensor([s / s2 for _, s, _, s2 in channels]).view(1, -1, 1, 1)
+    shift = images.new_tensor([(m - m2) / s2 for m, _, m2, s2 in channels]).view(1, -1, 1, 1)
+    return images * scale + shift
 
 
 def on_one_grid(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

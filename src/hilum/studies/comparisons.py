@@ -11,10 +11,16 @@ import numpy as np
 
 from hilum.evaluation.comparison import corrected_t, holm, student_t
 from hilum.evaluation.delong import delong
-from hilum.evaluation.verdict import Verdict, compare_accuracies, compare_folds, compare_macro_aucs
+from hilum.evaluation.verdict import (
+    Verdict,
+    compare_accuracies,
+    compare_folds,
+    compare_macro_aucs,
+    compare_seeds,
+)
 from hilum.studies.results import ArmResult, Predictions, aligned
 from hilum.studies.study import Study, Variant
-from hilum.studies.tables import PRINTED, TOGETHER, Table, final
+from hilum.studies.tables import PRINTED, SEEDS, TOGETHER, Table, final
 
 REPEATED = (
     "Each repetition of each arm drew its own split, so nothing is paired; repetitions share films, so the test is too"
@@ -40,7 +46,7 @@ def comparisons(study: Study, variant: Variant, results: Sequence[ArmResult]) ->
     reference = variant.arms[variant.reference].title
     out = []
     if any(len(result.folds) > 1 for result in results):
-        out.append(_over_folds(study, dict(zip(titled, results, strict=True)), reference))
+        out.append(_over_folds(study, variant, dict(zip(titled, results, strict=True)), reference))
     films = aligned([final(result) for result in results])
     if not len(films[0].films):
         return out
@@ -117,14 +123,18 @@ def shared_folds(results: Sequence[ArmResult]) -> list[int]:
     return sorted(set.intersection(*each)) if each else []
 
 
-def _over_folds(study: Study, arms: Mapping[str, ArmResult], reference: str) -> Compared:
-    title, every = "Over folds", {job.fold for result in arms.values() for job in result.jobs}
+def _over_folds(study: Study, variant: Variant, arms: Mapping[str, ArmResult], reference: str) -> Compared:
+    seeds = variant.repeat == "seeds"
+    title, every = (
+        "Over seeds" if seeds else "Over folds",
+        {job.fold for result in arms.values() for job in result.jobs},
+    )
     shared = shared_folds(list(arms.values()))
     if len(shared) < 2:
         return Compared(
             title, (), (f"Not compared: folds that every arm has: {len(shared)}; a test needs two.",)
         )
-    notes = [TOGETHER]
+    notes = [SEEDS if seeds else TOGETHER]
     if len(shared) < len(every):
         numbers = ", ".join(str(fold + 1) for fold in shared)
         notes.append(f"Compared on folds {numbers}, which every arm has; other folds are left out.")
@@ -139,7 +149,9 @@ def _over_folds(study: Study, arms: Mapping[str, ArmResult], reference: str) -> 
             notes.append(f"Left out of the macro AUC, too few films in some fold: {', '.join(left_out)}.")
     if any(math.isnan(value) for each in values.values() for value in each):
         return Compared(title, (), (*notes, "Not compared: no label has films enough in every fold."))
-    if _paired(list(arms.values()), shared):
+    if seeds:
+        found = compare_seeds(values, reference, quantity=quantity, digits=digits)
+    elif _paired(list(arms.values()), shared):
         ratio = arms[reference].test_over_train
         found = compare_folds(values, reference, ratio, quantity=quantity, digits=digits)
     else:

@@ -11,10 +11,13 @@ import torch
 
 from hilum.datasets.manifest import Manifest
 from hilum.learning.building import build_model
-from hilum.learning.losses import SetPrediction, Yolo
+from hilum.learning.losses import Gan, Joint, SetPrediction, Yolo
 from hilum.learning.material import manifest_of, parted
+from hilum.learning.pretexts.options import PretextLoss
 from hilum.learning.recipe import Phase, Recipe
-from hilum.models.contract import Detector
+from hilum.learning.tasks import Pretrain
+from hilum.models.contract import Detector, Generative
+from hilum.models.ssgan_vit import SsganVit
 from hilum.studies.jobs import Job, by_arm
 from hilum.studies.machine import device_of
 
@@ -141,7 +144,7 @@ def _milliseconds(model: torch.nn.Module, recipe: Recipe, phase: Phase, device: 
     for _ in range(1 + STEPS):
         started = time.perf_counter()
         with torch.autocast(where.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-            loss = _loss(model, recipe, images.contiguous(memory_format=torch.channels_last), targets)
+            loss = _loss(model, recipe, phase, images.contiguous(memory_format=torch.channels_last), targets)
         loss.backward()
         optimiser.step()
         optimiser.zero_grad()
@@ -166,9 +169,25 @@ def _targets(recipe: Recipe, films: int, outputs: int, size: tuple[int, int]) ->
 
 
 def _loss(
-    model: torch.nn.Module, recipe: Recipe, images: torch.Tensor, targets: torch.Tensor
+    model: torch.nn.Module, recipe: Recipe, phase: Phase, images: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
-    if isinstance(recipe.loss, Yolo | SetPrediction):
+    loss = recipe.loss
+    if isinstance(loss, Yolo | SetPrediction):
         assert isinstance(model, Detector)
-        return recipe.loss(model, model.taught(images, targets), targets)
-    return recipe.loss(model(images).float(), targets)
+        return loss(model, model.taught(images, targets), targets)
+    share = torch.rand(len(images), device=images.device)
+    if isinstance(loss, Gan):
+        assert isinstance(model, Generative)
+        synthetic = model.generator(torch.randn(len(images), model.latent, device=images.device), targets)
+        against = loss.of_discriminator(model, images, synthetic.detach(), targets, share)
+        return against + loss.of_generator(model, synthetic, targets)
+    if isinstance(loss, PretextLoss):
+        task = Pretrain(model, recipe.preparation, phase, loss, recipe.augmentation, recipe.seed)
+        chance = torch.Generator().manual_seed(0)
+        return task.whole(task.to(images.device).each_loss(task.model, images[:, 0].sigmoid(), chance))
+    if isinstance(loss, Joint) and isinstance(model, SsganVit) and model.discriminator is not None:
+        films = model.films(images)
+        other = films.flip(0) if loss.adversarial else None  # films of the same size as synthetic ones
+        beside = loss.of_discriminator(model.discriminator, films, targets, other, share)
+        return loss(model(images).float(), targets) + beside
+    return loss(model(images).float(), targets)

@@ -47,7 +47,8 @@ def draw(study: Study, variant: Variant, results: Sequence[ArmResult], folder: P
             folder / "roc.png",
             first.labels,
         ),
-        _losses(results, titles, folder / "losses.png"),
+        _epochs(results, titles, folder / "losses.png", "loss"),
+        _epochs(results, titles, folder / "auc-by-epoch.png", "score"),
     ]
     if study.metric == "accuracy":
         for result in results:
@@ -96,20 +97,21 @@ def draw_samples(sampled: Sampled, title: str, path: Path) -> Path:
     )
 
 
-def _losses(results: Sequence[ArmResult], titles: dict[str, str], path: Path) -> Path:
-    """Over the epochs of each arm's first run, which the panel's title names."""
+def _epochs(results: Sequence[ArmResult], titles: dict[str, str], path: Path, column: str) -> Path:
+    """`loss` or `score` over the epochs of each arm's first run, which the panel's title names."""
     curves, phases = {}, {}
     for result in results:
         job = result.jobs[0]
         table = pl.read_csv(job.folder / "history.csv")
         name = f"{titles[result.arm]}, fold {job.number}"
         curves[name] = {
-            short: table[f"{long}_loss"].to_numpy()
+            short: table[f"{long}_{column}"].cast(pl.Float64).to_numpy()
             for short, long in (("train", "training"), ("validation", "validation"))
+            if f"{long}_{column}" in table.columns  # runs of before have no training score
         }
         named = table["phase"].to_list()
         phases[name] = [i + 1 for i in range(1, len(named)) if named[i] != named[i - 1]]
-    return plot_losses(curves, path, phases)
+    return plot_losses(curves, path, phases, quantity={"loss": "loss", "score": "macro AUC"}[column])
 
 
 def _panels(results: Sequence[ArmResult], titles: Sequence[str], fold: int) -> list[tuple[np.ndarray, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from hilum.errors import RecipeError
 from hilum.learning.recipe import Recipe
-from hilum.studies.study import Study
+from hilum.studies.study import Study, Variant
 
 # An absolute path, of which its last part is kept.
 _PLACE = re.compile(r"(?<=[=\[\s'\",:{])(?:~|[A-Za-z]:)?[/\\](?:[^\s'\",\]}]*[/\\])?([^/\\\s'\",\]}]+)")
@@ -33,6 +34,11 @@ class Job:
     def number(self) -> int:
         """The fold, from 1."""
         return self.fold + 1
+
+    @property
+    def weights(self) -> Path:
+        """Where the run leaves its weights."""
+        return (self.folder / WEIGHTS).absolute()
 
 
 @dataclass(frozen=True)
@@ -95,14 +101,8 @@ class Request:
         changes = [change for change in self.changes if _whose(change) not in variant.preliminaries]
         made = []
         for arm in arms:
-            after = variant.arms[arm].after if arm in variant.arms else None
             for fold in self.folds or variant.folds:
-                begin = (
-                    []
-                    if after is None
-                    else [f"model.pretrained={(self._folder(after, fold) / WEIGHTS).absolute()}"]
-                )
-                given = (*self._places, *shared, *changes, *begin)
+                given = (*self._places, *shared, *changes, *self._begin(variant, arm, fold))
                 recipe = self.study.arm_recipe(self.variant, arm, fold, given)
                 made.append(Job(arm, fold, recipe, self._folder(arm, fold)))
         return made
@@ -110,14 +110,31 @@ class Request:
     def preliminaries(self) -> list[Job]:
         """The runs that the arms asked for begin with; of `changes` those that begin with such a run's name count."""
         variant = self.study.variant(self.variant)
-        wanted = {variant.arms[arm].after for arm in self.arms or variant.arms}
+        wanted = {name for arm in self.arms or variant.arms for name in variant.arms[arm].preliminaries}
         made = []
-        for name in variant.preliminaries:
+        for name, before in variant.preliminaries.items():
             own = [c.removeprefix(f"{name}.") for c in self.changes if _whose(c) == name]
-            for fold in (self.folds or variant.folds) if name in wanted else ():
+            folds = (0,) if before.once else self.folds or variant.folds
+            for fold in folds if name in wanted else ():
                 recipe = self.study.preliminary_recipe(self.variant, name, fold, (*self._places, *own))
                 made.append(Job(name, fold, recipe, self._folder(name, fold)))
         return made
+
+    def _begin(self, variant: Variant, arm: str, fold: int) -> list[str]:
+        """The change that makes an arm begin with what was learnt before it."""
+        after = variant.arms[arm].after if arm in variant.arms else None
+        if after is None:
+            return []
+        names = variant.preliminaries
+
+        def start(entry: str | None) -> str | None:
+            if entry is None or entry not in names:
+                return entry
+            folder = self._folder(entry, 0 if names[entry].once else fold)
+            return str((folder / WEIGHTS).absolute())
+
+        starts = [start(entry) for entry in after] if isinstance(after, tuple) else start(after)
+        return [f"model.pretrained={json.dumps(starts)}"]
 
     @property
     def _places(self) -> tuple[str, ...]:

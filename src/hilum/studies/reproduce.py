@@ -10,6 +10,7 @@ from pathlib import Path
 from hilum.errors import DataError, HilumError, RecipeError
 from hilum.learning import many
 from hilum.studies import (
+    blocks,
     classes,
     comparisons,
     confidence,
@@ -17,6 +18,7 @@ from hilum.studies import (
     devices,
     dropout,
     ensembles,
+    f1,
     figures,
     looks,
     looks_tables,
@@ -24,6 +26,7 @@ from hilum.studies import (
     rates,
     report,
     segments,
+    starts,
     tables,
 )
 from hilum.studies.films import Films, films_of, unreadable
@@ -50,7 +53,9 @@ def reproduce(request: Request, device: str = "auto", at_once: int = 1) -> Repro
     """
     where, jobs = device_of(device), request.jobs()
     films = _films(request, jobs)
-    before, faults = _carried_out(request.preliminaries(), at_once, device)
+    first = request.preliminaries()
+    preliminaries.refuse_leaks(first, jobs)
+    before, faults = _carried_out(first, at_once, device)
     done, own = _carried_out(
         jobs, at_once, device
     )  # an arm whose preliminary failed finds no weights, and says so
@@ -127,6 +132,8 @@ def _from_predictions(request: Request, results: list[ArmResult], films: Films) 
     if study.positive is not None:
         found += [rates.rates(study, variant, results), rates.operating_points(study, variant, results)]
     found += [tables.aucs(variant, results)]
+    if all(result.folds[0].cuts is not None for result in results):
+        found += [f1.table(variant, results)]
     if exclusive:
         found += [classes.by_class(variant, results)]
     if study.apart in labels and exclusive:
@@ -158,10 +165,21 @@ def _from_models(request: Request, results: list[ArmResult], content: report.Con
         drawn.append(figures.draw_samples(sampled, title, place / f"samples-{result.arm}.png"))
     if rows and study.uncertainty is not None:
         found.append(Table(f"Monte Carlo dropout, {study.uncertainty.passes} passes", rows, dropout.NOTES))
-    small, unexported = devices.small_devices(study, variant, results, request.place)
+    said = list(content.comparisons)
+    started = starts.compare(variant, results, place / "starts.png")
+    if started is not None:
+        found.append(started[0])
+        said += started[1]
+        drawn.append(started[2])
+    zeroed = blocks.table(variant, results)
+    if zeroed is not None:
+        found.append(zeroed[0])
+        said.append(zeroed[1])
+    # Arms that differ by their start alone have one form, and are many.
+    exported = [result for result in results if variant.arms[result.arm].start is None]
+    small, unexported = devices.small_devices(study, variant, exported, request.place)
     found += [small] if small is not None else []
     drawn += figures.draw_predictions(variant, results, place)
-    said = list(content.comparisons)
     tested = content.films.listed
     if study.looks is not None and tested is not None:
         seen = looks.look(study, results, tested, request.place)

@@ -29,6 +29,7 @@ class Published(Section):
     `auc`: by label. `fold_accuracy` and `accuracy` in per cent. `parameters`: by name. `seconds`: an epoch.
     `p_value`: of the two-sample t-test against the reference arm, over folds. `rates`: sensitivity and the like of the
     study's `positive` class, in per cent. `counts`: its true negatives, false positives, false negatives, true positives.
+    `weighted_f1`: of findings, each weighted by how many films have it.
     """
 
     auc: dict[str, float] = Field(default_factory=dict)
@@ -40,22 +41,39 @@ class Published(Section):
     p_value: float | None = None
     rates: dict[str, float] = Field(default_factory=dict)
     counts: tuple[int, int, int, int] | None = None
+    weighted_f1: float | None = None
 
 
 class Preliminary(Section):
-    """A training that goes before an arm's own, fold by fold: the arm's encoder begins with its weights."""
+    """A training that goes before an arm's own, fold by fold: the arm's encoder begins with its weights.
+
+    `once`: before all folds together, where none of its films is tested in any of them (an official split).
+    """
 
     title: str
     recipe: dict[str, Any]
+    once: bool = False
 
 
 class Arm(Section):
-    """One system among those compared: `changes` to the recipe by dotted path; `after`: the preliminary it begins with."""
+    """One system among those compared: `changes` to the recipe by dotted path.
+
+    `after`: the preliminary it begins with, or one an entry of `model.pretrained`, where a preliminary's name stands for its
+    weights and every other entry (null, `imagenet`, a .safetensors path) for itself.
+    `start`: how it begins, in the figure of what a start is worth by the share of labels.
+    """
 
     title: str
-    after: str | None = None
+    after: str | tuple[str | None, ...] | None = None
+    start: str | None = None
     changes: dict[str, Any] = Field(default_factory=dict)
     published: Published = Published()
+
+    @property
+    def preliminaries(self) -> tuple[str, ...]:
+        """The names in `after`."""
+        given = self.after if isinstance(self.after, tuple) else (self.after,)
+        return tuple(name for name in given if name is not None and not _is_weights(name))
 
 
 class Fusion(Section):
@@ -72,6 +90,8 @@ class Variant(Section):
     `changes`: to the study's recipe, before an arm's own. `published_only`: systems that the paper sets beside its own and
     that are not run here. `films`: how many the paper has, where they are not the study's. `preliminaries`: by name.
     `beside`: sets by name on which arms that segment are tested too, but for the one that they learnt from.
+    `repeat`: what a repetition changes: the fold and the seed, or on one split the seed alone, by which the patients of
+    `data.labelled` are drawn too.
     `fusion`: of arms that detect. `outlines`: a segmenter whose boxes around the lungs are set beside theirs.
     """
 
@@ -84,6 +104,7 @@ class Variant(Section):
     films: int | None = None
     preliminaries: dict[str, Preliminary] = Field(default_factory=dict)
     beside: dict[str, tuple[SourceData, ...]] = Field(default_factory=dict)
+    repeat: Literal["folds", "seeds"] = "folds"
     fusion: Fusion = Fusion()
     outlines: str | None = None
 
@@ -92,8 +113,9 @@ class Variant(Section):
         if self.reference not in self.arms:
             raise ValueError(f"the reference '{self.reference}' is no arm")
         for name, arm in self.arms.items():
-            if arm.after is not None and arm.after not in self.preliminaries:
-                raise ValueError(f"the arm '{name}' comes after '{arm.after}', which is no preliminary")
+            for before in arm.preliminaries:
+                if before not in self.preliminaries:
+                    raise ValueError(f"the arm '{name}' comes after '{before}', which is no preliminary")
         return self
 
 
@@ -176,9 +198,10 @@ class Study(Section):
         given = chosen.changes | chosen.arms[arm].changes
         fixed = [f"{key}={json.dumps(value)}" for key, value in given.items()]
         seed = int(self.recipe.get("seed", 0)) + fold
-        own = [f"name={self.name}-{arm}", f"data.split.fold={fold}", f"seed={seed}"]
+        own = [f"name={self.name}-{arm}", f"seed={seed}"]
+        own += [f"data.split.fold={fold}"] if chosen.repeat == "folds" else []
         recipe = make_recipe(self.recipe, [*fixed, *own, *changes], self.place)
-        if recipe.data.split.kind == "kfold":
+        if recipe.data.split.kind == "kfold" or chosen.repeat == "seeds":
             return recipe
         # Other splits have no folds: each repetition draws its own, unless the user says which.
         named = any(change.startswith("data.split.seed=") for change in changes)
@@ -186,10 +209,16 @@ class Study(Section):
         return make_recipe(self.recipe, [*fixed, *own, *changes, *drawn], self.place)
 
     def preliminary_recipe(self, variant: str, name: str, fold: int, changes: tuple[str, ...] = ()) -> Recipe:
-        """The recipe of a preliminary before the arms of one fold; each fold has its own seed and split."""
+        """The recipe of a preliminary before the arms of one fold.
+
+        Each fold has its own seed; of a split in folds the fold of that number, so that it learns from no film that the arms
+        of this fold are tested on, and of another split its own draw.
+        """
         own = self.variant(variant).preliminaries[name].recipe
         seed = int(own.get("seed", 0)) + fold
-        fixed = [f"name={self.name}-{name}", f"seed={seed}", f"data.split.seed={seed}"]
+        folded = own.get("data", {}).get("split", {}).get("kind") == "kfold"
+        part = f"data.split.fold={fold}" if folded else f"data.split.seed={seed}"
+        fixed = [f"name={self.name}-{name}", f"seed={seed}", part]
         return make_recipe(own, [*fixed, *changes], self.place)
 
     def films_printed(self, variant: str) -> int | None:
@@ -203,6 +232,10 @@ class Study(Section):
     @property
     def place(self) -> Path:
         return self.folder / "study.yaml"
+
+
+def _is_weights(start: str) -> bool:
+    return start == "imagenet" or start.endswith(".safetensors")
 
 
 def names() -> list[str]:

@@ -22,6 +22,11 @@ TOGETHER = (
     " order, augmentation)."
 )
 
+SEEDS = (
+    "One split, and in each repetition another seed: first weights, order, augmentation, and where not all labels are used"
+    " the patients whose are."
+)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -124,7 +129,7 @@ def aucs(variant: Variant, results: Sequence[ArmResult]) -> Table:
         last[f"{arm.title}, {PRINTED}"] = _plain(arm.published.macro_auc)
         last[f"{arm.title}, {HERE}"] = found.as_dict()
         notes += [f"{arm.title}, macro AUC: {found.note}."] if found.note else []
-    return Table("AUC", _without_empty([*rows, last]), tuple(notes))
+    return Table("AUC", without_empty([*rows, last]), tuple(notes))
 
 
 def final(result: ArmResult) -> Predictions:
@@ -163,6 +168,9 @@ def _films_in_words(result: ArmResult) -> str:
     n = f"{len(films.films):,} films of {len(set(films.patients)):,} patients"
     if result.list is not None:
         return f"{n} of the published test list, mean of {len(result.members)} models"
+    splits = {job.recipe.data.split.model_dump_json() for job in result.jobs}
+    if len(result.jobs) > 1 and len(splits) == 1:
+        return f"{n}, each scored by the model of the first of {len(result.jobs)} seeds"
     if result.jobs[0].recipe.data.split.kind == "kfold":
         return f"{n}, each scored by the model of the fold that held it out"
     return (
@@ -212,7 +220,7 @@ def _folds_here(result: ArmResult) -> dict[str, Any]:
     return {**cells, **spread, "all films": everything}
 
 
-def _without_empty(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def without_empty(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Columns of printed figures that the paper does not print are left out."""
     keep = [key for key in rows[0] if any(row[key] is not None for row in rows)]
     return [{key: row[key] for key in keep} for row in rows]

@@ -14,6 +14,8 @@ from hilum.learning.tasks.task import Task
 class MultiLabel(Task):
     """Targets (n, labels) float in [0, 1], NaN where unknown. Score: mean AUC over the labels that are not auxiliary."""
 
+    scores_training = True
+
     def augment(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         images = self.draw(images, generator).images(images)
         return mixed(images, targets, self.phase.mixup, generator)
@@ -26,6 +28,8 @@ class MultiLabel(Task):
 
 class MultiClass(Task):
     """Targets (n,) class numbers, -1 where unknown. Score: mean one-against-rest AUC."""
+
+    scores_training = True
 
     def augment(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         return self.draw(images, generator).images(images), targets
@@ -47,5 +51,6 @@ def mixed(images: Tensor, targets: Tensor, alpha: float, generator: torch.Genera
 
 
 def _mean_auc(truth: Tensor, scores: Tensor) -> float:
-    """Over the labels with films of both kinds; `material.gather` sees to it that there is one."""
-    return float(np.nanmean(auc(truth.double().numpy(), scores.double().numpy())))
+    """Over the labels with films of both kinds; NaN where there is none, which `material.gather` refuses of validation."""
+    areas = auc(truth.double().numpy(), scores.double().numpy())
+    return float(np.nanmean(areas)) if not np.isnan(areas).all() else float("nan")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -15,8 +17,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from hilum.datasets.augment import Augmentation, Change
 from hilum.images.preparation import Preparation
 from hilum.learning.feed import Feed
+from hilum.learning.material import Material
 from hilum.learning.recipe import Phase
-from hilum.models import Classifier, Model, Segmenter
+from hilum.models import Classifier, Encoder, Model, Segmenter
 from hilum.models.contract import Detector
 
 
@@ -28,6 +31,8 @@ class Task(L.LightningModule):
     """
 
     kept_outputs = 0
+    scores_training = False
+    """Whether training batches are scored too, as the model was while it learnt: augmented, with dropout."""
 
     def __init__(
         self,
@@ -45,6 +50,7 @@ class Task(L.LightningModule):
         self.average = _averaged(model, phase.average)
         self.plateau = Plateau(phase)
         self._seen: list[tuple[Tensor, Tensor]] = []
+        self._learnt: list[tuple[Tensor, Tensor]] = []
 
     def draw(self, images: Tensor, generator: torch.Generator) -> Change:
         """A chance augmentation for each image of a batch (n, h, w)."""
@@ -72,6 +78,7 @@ class Task(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+        self._learnt.clear()  # of an epoch that was cut off
         self._generator = torch.Generator().manual_seed(self.seed * 100_003 + self.current_epoch)
         feed = self.trainer.train_dataloader
         if isinstance(feed, Feed):
@@ -79,14 +86,21 @@ class Task(L.LightningModule):
         self._set_modes()
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        stored, targets = batch
-        images = stored.float() / (255 if self.preparation.bits == 8 else 65535)
-        if self.phase.size is not None:
-            images, targets = self.shrunk(images, targets, self.phase.size)
+        stored, _ = batch
+        images, targets = self.opened(batch)
         images, targets = self.augment(images, targets, self._generator)
-        loss = self.held(self.taught(self._to_input(images), targets), targets)
+        outputs = self.taught(self._to_input(images), targets)
+        loss = self.held(outputs, targets)
+        if self.scores_training:  # kept on the device: nothing waits for them
+            self._learnt.append((self.logits_of(outputs).detach(), targets))
         self.log("training/loss", loss, on_step=False, on_epoch=True, batch_size=len(stored))
         return loss
+
+    def opened(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Stored images as floats (n, h, w) in [0, 1] at the phase's size, and the targets that go with them."""
+        stored, targets = batch
+        images = stored.float() / (255 if self.preparation.bits == 8 else 65535)
+        return (images, targets) if self.phase.size is None else self.shrunk(images, targets, self.phase.size)
 
     def on_train_batch_end(self, *_: Any) -> None:
         if self.average is not None:
@@ -113,6 +127,11 @@ class Task(L.LightningModule):
         """The loss of a batch, a mean over its films."""
         return self.loss(outputs, targets)
 
+    def logits_of(self, outputs: Any) -> Tensor:
+        """Of what `taught` gave, what `score` takes."""
+        logits: Tensor = outputs
+        return logits
+
     def note(self, outputs: Any, targets: Tensor) -> None:
         """Keep a validation batch for the epoch's score."""
         self._seen.append((outputs.cpu(), targets.cpu()))
@@ -121,6 +140,10 @@ class Task(L.LightningModule):
         logits, targets = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
         self._seen.clear()
         self.log("validation/score", self.score(logits, targets), prog_bar=True)
+        if self._learnt:  # validation ends the epoch
+            logits, targets = (torch.cat(parts).cpu() for parts in zip(*self._learnt, strict=True))
+            self._learnt.clear()
+            self.log("training/score", self.score(logits, targets))
 
     def on_train_epoch_end(self) -> None:
         """After validation, and before the checkpoints, which callbacks write later in the same hook."""
@@ -136,22 +159,29 @@ class Task(L.LightningModule):
     def configure_optimizers(self) -> Any:
         encoder = list(_encoder_parameters(self.model))
         known = {id(p) for p in encoder}
-        rest = [p for p in self.model.parameters() if id(p) not in known]
-        groups = _decay_groups(rest, self.phase.rate, self.phase.weight_decay)
+        rest = [p for p in self.taught_parameters() if id(p) not in known]
+        groups = decay_groups(rest, self.phase.rate, self.phase.weight_decay)
         whole = self.phase.train == "all"
         if whole:
-            groups += _decay_groups(
+            groups += decay_groups(
                 encoder, self.phase.encoder_rate or self.phase.rate, self.phase.weight_decay
             )
         for p in encoder:  # both ways: the phase before may have frozen what this one trains
             p.requires_grad_(whole)
         kind = torch.optim.AdamW if self.phase.optimiser == "adamw" else torch.optim.Adam
-        optimiser = kind(groups)
+        optimiser = kind(groups, betas=self.phase.betas)
         total = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda step: rate_at(step, total, self.phase) * self.plateau.share
         )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def taught_parameters(self) -> Iterator[nn.Parameter]:
+        """Every parameter that a phase may train."""
+        return self.model.parameters()
+
+    def ready(self, material: Material, folder: Path) -> None:
+        """What a task takes from training films before its first step, and may keep in the run's folder."""
 
     def _to_input(self, images: Tensor) -> Tensor:
         return self.preparation.normalised(images).contiguous(memory_format=torch.channels_last)
@@ -217,10 +247,14 @@ def _averaged(model: Model, decay: float) -> AveragedModel | None:
 
 
 def _encoder_parameters(model: Model) -> Any:
-    return model.encoder_parameters() if isinstance(model, Classifier | Segmenter | Detector) else iter(())
+    return (
+        model.encoder_parameters()
+        if isinstance(model, Classifier | Segmenter | Detector | Encoder)
+        else iter(())
+    )
 
 
-def _decay_groups(parameters: list[nn.Parameter], rate: float, decay: float) -> list[dict[str, Any]]:
+def decay_groups(parameters: list[nn.Parameter], rate: float, decay: float) -> list[dict[str, Any]]:
     """Weights decay; biases and normalisation do not."""
     weights = [p for p in parameters if p.ndim > 1]
     others = [p for p in parameters if p.ndim <= 1]
