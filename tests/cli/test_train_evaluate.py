@@ -43,7 +43,9 @@ def test_train_then_evaluate(recipe: Path, tmp_path: Path):
     assert (tmp_path / "test" / "evaluation.json").is_file()
 
 
-def test_films_that_cannot_be_read_are_named_and_the_exit_code_is_1(recipe: Path, films: Path, tmp_path: Path):
+def test_films_that_cannot_be_read_are_named_and_the_exit_code_is_1(
+    recipe: Path, films: Path, tmp_path: Path
+):
     run = tmp_path / "run"
     words = ["train", str(recipe), "phases.0.epochs=1", "seed=5", "--out", str(run)]
     assert CliRunner().invoke(cli.app, words, catch_exceptions=False).exit_code == 0
