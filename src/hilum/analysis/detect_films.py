@@ -10,7 +10,7 @@ from typing import Any
 
 from hilum.analysis.box_files import FilmBoxes, read_sizes, table_of, write_boxes, write_submission
 from hilum.analysis.detection import Detection
-from hilum.analysis.folder import TIMEOUT, Beside, Formats, Summary, analyze_all
+from hilum.analysis.folder import TIMEOUT, Beside, Formats, Summary, Writer, analyze_all
 from hilum.analysis.search import CLASSES
 from hilum.analysis.truth import read_truth
 from hilum.bundles import verify
@@ -53,6 +53,7 @@ def detect_films(
     jobs: int = 1,
     timeout: float | None = TIMEOUT,
     progress: Callable[[int, int], None] | None = None,
+    writer: Writer | None = None,
 ) -> Outcome:
     """Detect on films and folders: a report of each into `out` as `analyze_all` writes it, and one `boxes.csv` of all.
 
@@ -63,6 +64,7 @@ def detect_films(
     sizes: a table `image_id,width,height` of films whose files are reductions: tables, and a truth that is one, are then in
         pixels of the published films, and pictures have their shape.
     truth: readers' boxes to draw beside the output, see `truth.read_truth`.
+    writer: see `analyze_all`.
 
     Boxes below their threshold stand in the tables too, for scores of rank need them; reports show those above. A film goes
     by the name of its report, which is that of its file, but for files that share a name (`Outcome.renamed`). A film that
@@ -87,6 +89,7 @@ def detect_films(
         progress=progress,
         detection=how,
         beside=beside,
+        writer=writer,
     )
     table = table_of(summary.boxes, folder / TABLE, beside.sizes)
     write_boxes(table, folder / TABLE)
