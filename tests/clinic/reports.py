@@ -32,7 +32,8 @@ def phantom_film(**elements: Any) -> Dataset:
         "ViewPosition": "PA",
         "BodyPartExamined": "CHEST",
     }
-    return film(stored, **(usual | elements))
+    asked = usual | elements
+    return film(stored, **{k: v for k, v in asked.items() if v is not None or k not in usual})
 
 
 def saved(tmp_path: Path, name: str = "film.dcm", **elements: Any) -> Path:

@@ -47,7 +47,7 @@ ONE, PERCENT = CodedConcept("1", "UCUM", "no units"), CodedConcept("%", "UCUM", 
 LEFT_LUNG, RIGHT_LUNG = _sct("44029006", "Left lung"), _sct("3341006", "Right lung")  # CID 7155
 LUNG, LEFT, RIGHT = _sct("39607008", "Lung"), _sct("7771000", "Left"), _sct("24028007", "Right")
 ANATOMY = _sct("123037004", "Anatomical Structure")  # CID 7150
-AI = _dcm("123109", "Artificial Intelligence")  # CID 7162
+AI = _dcm("123110", "Artificial Intelligence")  # CID 7162
 
 # Private, since PS3.16 has no such concept:
 # ranges of uncertainty (CID 225) are distances from a value, and a probability may lie outside the interval of its samples.

@@ -71,8 +71,11 @@ def finished(result: Dataset, report: Report, source: Source, made: datetime) ->
         part = source.header.get("BodyPartExamined") or ("CHEST" if report.analysable else None)
         if part is not None:
             result.BodyPartExamined = part
-        if part != "CHEST":  # type 2C, wanted where the body part does not say that it has no side
+        if part != "CHEST" and result.Modality != "SEG":  # type 2C, wanted where the body part does not say that it has no side
             result.Laterality = source.header.get("Laterality", "")
+    for tool in result.get("ContributingEquipmentSequence", ()):
+        if "ContributionDateTime" in tool:
+            tool.ContributionDateTime = made
     result.InstanceCreationDate, result.InstanceCreationTime = made.strftime("%Y%m%d"), made.strftime("%H%M%S")
     result.file_meta.ImplementationClassUID = UID(SOFTWARE)
     result.file_meta.ImplementationVersionName = f"HILUM_{__version__}"[:16]

@@ -33,6 +33,7 @@ def secondary_capture(report: Report, source: Source, made: datetime) -> Dataset
     if source.orientation is None:
         result.PatientOrientation = ""
     result.ConversionType = "WSD"
+    result.DateOfSecondaryCapture, result.TimeOfSecondaryCapture = made.strftime("%Y%m%d"), made.strftime("%H%M%S")
     result.ImageType = ["DERIVED", "SECONDARY"]
     result.BurnedInAnnotation = "YES"
     result.RecognizableVisualFeatures = "NO"

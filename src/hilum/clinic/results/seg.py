@@ -6,6 +6,7 @@ film it lies on, pixel on pixel.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from datetime import datetime
 
 import numpy as np
@@ -47,7 +48,7 @@ def segmentation(report: Report, lungs: LungsResult, source: Source, made: datet
             segment_number=number,
             segment_label=label,
             segmented_property_category=codes.ANATOMY,
-            segmented_property_type=codes.LUNG,
+            segmented_property_type=deepcopy(codes.LUNG),  # gets its side below
             algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
             algorithm_identification=algorithm,
             tracking_uid=result_uid(report, source.uid, "seg", label),
@@ -59,7 +60,7 @@ def segmentation(report: Report, lungs: LungsResult, source: Source, made: datet
     for segment, (_, side, _) in zip(segments, _SIDES, strict=True):
         segment.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
     result = Segmentation(
-        source_images=[source.header],
+        source_images=[_plane(source.header)],
         pixel_array=masks[None],
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=segments,
@@ -73,6 +74,15 @@ def segmentation(report: Report, lungs: LungsResult, source: Source, made: datet
         item.DimensionOrganizationUID = organisation
     result.PatientOrientation = source.header.PatientOrientation
     return finished(result, report, source, made)
+
+
+def _plane(header: Dataset) -> Dataset:
+    """The header without a spacing where nothing says where in space the pixels lie: Pixel Measures go with a frame of reference."""
+    if "FrameOfReferenceUID" in header:
+        return header
+    plain = Dataset(header)
+    plain.pop("PixelSpacing", None)
+    return plain
 
 
 def _lab(rgb: tuple[float, float, float]) -> tuple[float, float, float]:

@@ -165,15 +165,20 @@ def _valid(dataset: Dataset, keyword: str) -> object | None:
 
 
 def _add_geometry(header: Dataset, dataset: Dataset) -> None:
-    """Spacing at the patient where there is a true one; a frame of reference only with a position in it."""
+    """The spacing, where there is a true one; a frame of reference only where the film is a slice with a place in it.
+
+    A projection has no plane in space: what lies on it is placed by reference to its pixels.
+    """
     spacing = numbers(dataset, "PixelSpacing") or numbers(dataset, "ImagerPixelSpacing")
     if len(spacing) == 2 and all(math.isfinite(n) and n > 0 for n in spacing):
         header.PixelSpacing = [f"{n:.10g}" for n in spacing]
     place, axes = numbers(dataset, "ImagePositionPatient"), numbers(dataset, "ImageOrientationPatient")
-    frame = text(dataset, "FrameOfReferenceUID")
-    if frame is not None and len(place) == 3 and len(axes) == 6 and "PixelSpacing" in header:
+    frame, thickness = text(dataset, "FrameOfReferenceUID"), numbers(dataset, "SliceThickness")
+    placed = len(place) == 3 and len(axes) == 6 and len(thickness) == 1 and "PixelSpacing" in header
+    if frame is not None and placed:
         header.FrameOfReferenceUID = frame
         header.PositionReferenceIndicator = ""
+        header.SliceThickness = f"{thickness[0]:.10g}"
         header.ImagePositionPatient = [f"{n:.10g}" for n in place]
         header.ImageOrientationPatient = [f"{n:.10g}" for n in axes]
 
