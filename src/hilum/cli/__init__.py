@@ -8,7 +8,7 @@ import sys
 import typer
 
 from hilum import __version__
-from hilum.cli import analyze, audit, boxes, bundle, data, detect, evaluate, models, reproduce, train
+from hilum.cli import analyze, audit, boxes, bundle, data, deidentify, detect, evaluate, models, reproduce, train
 from hilum.errors import HilumError, one_line
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command("analyze")(analyze.analyze)
 app.command("detect")(detect.detect)
+app.command("deidentify")(deidentify.deidentify)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("audit")(audit.audit)
