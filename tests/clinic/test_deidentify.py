@@ -36,10 +36,10 @@ EVERYTHING = Options(dates=True, device=True, person=True)
 SECRET = "SECRET"
 # A value of each VR that could identify, and is found again by what it prints as.
 SECRETS: dict[str, Any] = {
-    "AE": SECRET, "AS": "077Y", "CS": SECRET, "DA": "19770707", "DS": "777.25", "DT": "19770707070707", "FD": 777.25, "FL": 777.25,
-    "IS": "77777", "LO": SECRET, "LT": SECRET, "OB": b"SECRET", "OW": b"SECRET", "PN": "SECRET^NAME", "SH": SECRET, "SL": 77777,
-    "SS": 7777, "ST": SECRET, "TM": "070707", "UC": SECRET, "UI": "1.2.777.7", "UL": 77777, "UN": b"SECRET", "UR": "http://SECRET",
-    "US": 7777, "UT": SECRET, "AT": 0x00100010, "OF": b"SECRET77", "OD": b"SECRET77", "OL": b"SECRET77", "OV": b"SECRET77",
+    "AE": SECRET, "AS": "077Y", "CS": SECRET, "DA": "19770707", "DS": "777.25", "DT": "19770707070707", "FD": 777.25,
+    "FL": 777.25, "IS": "77777", "LO": SECRET, "LT": SECRET, "OB": b"SECRET", "OW": b"SECRET", "PN": "SECRET^NAME",
+    "SH": SECRET, "SL": 77777, "SS": 7777, "ST": SECRET, "TM": "070707", "UC": SECRET, "UI": "1.2.777.7", "UL": 77777, "UN": b"SECRET",
+    "UR": "http://SECRET", "US": 7777, "UT": SECRET, "AT": 0x00100010, "OF": b"SECRET77", "OD": b"SECRET77", "OL": b"SECRET77", "OV": b"SECRET77",
 }  # fmt: skip
 TRACES = ("SECRET", "777", "0707", "077Y")
 
@@ -73,7 +73,7 @@ def with_secrets(into: Dataset) -> Dataset:
 
 
 def full_film() -> Dataset:
-    """A film with every attribute of the table, private elements, curves, overlays and an unknown element, and all of it nested."""
+    """A film with every attribute of the table, private elements, curves, overlays, an unknown one, and all nested."""
     film = with_secrets(phantom_film())
     film.SOPClassUID = uid.DigitalXRayImageStorageForPresentation
     film.add_new(0x00091001, "LO", SECRET)
@@ -116,7 +116,11 @@ def test_the_table_is_whole():
     assert {action for row in rows.values() for action in row.actions} == {"D", "Z", "X", "U", "U*"}
     dates = {tag for tag in known() if dictionary_VR(tag) in ("DA", "DT", "TM")} - {0x00100030, 0x00100032}
     assert {tag for tag in known() if rows[tag].kept_by == "dates"} == dates
-    assert all(rows[tag].actions in (("U",), ("D",)) for tag in known() if dictionary_VR(tag) == "UI" and tag != 0x00001000)
+    assert all(
+        rows[tag].actions in (("U",), ("D",))
+        for tag in known()
+        if dictionary_VR(tag) == "UI" and tag != 0x00001000
+    )
 
 
 @pytest.mark.parametrize("tag", known(), ids=lambda tag: f"{tag:08x}")
@@ -136,8 +140,18 @@ def test_no_value_gets_through():
 
 
 def test_what_a_reader_needs_stays():
-    film = cleaned(phantom_film(PatientOrientation=["L", "F"], PixelSpacing=[0.1, 0.1], ManufacturerModelName="DR 9"))
-    kept = ("ViewPosition", "BodyPartExamined", "PatientOrientation", "PixelSpacing", "Rows", "BitsStored", "Modality")
+    film = cleaned(
+        phantom_film(PatientOrientation=["L", "F"], PixelSpacing=[0.1, 0.1], ManufacturerModelName="DR 9")
+    )
+    kept = (
+        "ViewPosition",
+        "BodyPartExamined",
+        "PatientOrientation",
+        "PixelSpacing",
+        "Rows",
+        "BitsStored",
+        "Modality",
+    )
     assert all(keyword in film for keyword in kept)
     assert film.ManufacturerModelName == "DR 9"
     assert (film.PatientBirthDate, film.PatientSex, film.StudyDate, film.AccessionNumber) == ("", "", "", "")
@@ -165,7 +179,9 @@ def test_it_says_how_it_was_done(options, codes, dates):
 
 
 def test_options_keep_what_they_name_and_nothing_else():
-    film = phantom_film(StationName="ROOM 7", DeviceSerialNumber="S7", PatientSize="1.8", InstitutionName="HOUSE")
+    film = phantom_film(
+        StationName="ROOM 7", DeviceSerialNumber="S7", PatientSize="1.8", InstitutionName="HOUSE"
+    )
     person = cleaned(film, Options(person=True))
     assert (person.PatientAge, person.PatientSex, person.PatientSize) == ("045Y", "F", 1.8)
     assert not person.get("StationName")
@@ -175,13 +191,17 @@ def test_options_keep_what_they_name_and_nothing_else():
     assert not cleaned(film, EVERYTHING).get("InstitutionName")
 
 
-@pytest.mark.parametrize(("age", "kept"), [("089Y", "089Y"), ("090Y", "090Y"), ("103Y", "090Y"), ("018M", "018M")])
+@pytest.mark.parametrize(
+    ("age", "kept"), [("089Y", "089Y"), ("090Y", "090Y"), ("103Y", "090Y"), ("018M", "018M")]
+)
 def test_the_very_old_are_all_ninety(age, kept):
     assert cleaned(phantom_film(PatientAge=age), Options(person=True)).PatientAge == kept
 
 
 def test_dates_of_a_patient_move_together():
-    first = phantom_film(StudyDate="20200131", AcquisitionDateTime="20200131235959.5+0100", ContentDate="20200201")
+    first = phantom_film(
+        StudyDate="20200131", AcquisitionDateTime="20200131235959.5+0100", ContentDate="20200201"
+    )
     later = phantom_film(StudyDate="20210131", SOPInstanceUID="1.2.3.4.9", StudyInstanceUID="1.2.3.4.8")
     other = phantom_film(StudyDate="20200131", PatientID="another")
     a, b, c = (cleaned(film, Options(dates=True)) for film in (first, later, other))
@@ -248,7 +268,11 @@ def test_references_point_to_the_renamed():
     cited.ReferencedSOPClassUID, cited.ReferencedSOPInstanceUID = film.SOPClassUID, film.SOPInstanceUID
     film.SourceImageSequence = [cited]
     result = cleaned(film)
-    assert result.SourceImageSequence[0].ReferencedSOPInstanceUID == result.SOPInstanceUID == KEY.uid(film.SOPInstanceUID)
+    assert (
+        result.SourceImageSequence[0].ReferencedSOPInstanceUID
+        == result.SOPInstanceUID
+        == KEY.uid(film.SOPInstanceUID)
+    )
     assert result.SourceImageSequence[0].ReferencedSOPClassUID == film.SOPClassUID
     assert result.file_meta.MediaStorageSOPInstanceUID == result.SOPInstanceUID
 
@@ -310,7 +334,13 @@ def test_bits_hidden_in_a_compressed_film_go(tmp_path):
 def test_real_films(name):
     data = Path(get_testdata_file(name, download=False)).read_bytes()
     result = deidentify(data, KEY)
-    for trace in (b"Philips Medical Systems Hamburg", b"CompressedSamples", b"9RG1", b"20040826", b"1.3.6.1.4.1.5962"):
+    for trace in (
+        b"Philips Medical Systems Hamburg",
+        b"CompressedSamples",
+        b"9RG1",
+        b"20040826",
+        b"1.3.6.1.4.1.5962",
+    ):
         assert trace not in result.data
     np.testing.assert_array_equal(decode(result.data).pixels, decode(data).pixels)
 

@@ -51,7 +51,8 @@ KINDS_OF_FILM = {
     "bare": {k: None for k in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
                                "StudyID", "AccessionNumber", "ReferringPhysicianName", "BodyPartExamined")},
     "faulty": {"PatientSex": "FEMALE", "PatientBirthDate": "1970-01-01", "StudyTime": "noon", "PatientAge": "old"},
-    "lossy": {"LossyImageCompression": "01", "LossyImageCompressionRatio": "10", "LossyImageCompressionMethod": "ISO_10918_1"},
+    "lossy": {"LossyImageCompression": "01", "LossyImageCompressionRatio": "10",
+              "LossyImageCompressionMethod": "ISO_10918_1"},
     "de-identified": {"PatientIdentityRemoved": "YES", "DeidentificationMethod": "by hand"},
     "knee": {"BodyPartExamined": "KNEE"},
 }  # fmt: skip
@@ -83,7 +84,9 @@ def _nothing():
 def test_dciodvfy_finds_no_error(name, tmp_path):
     path = film_of(tmp_path, name)
     names = write_results(report_of(path), tmp_path / "out", "film")
-    names |= {f"no {kind}": f for kind, f in write_results(refused(path), tmp_path / "out", "refused").items()}
+    names |= {
+        f"no {kind}": f for kind, f in write_results(refused(path), tmp_path / "out", "refused").items()
+    }
     assert {*KINDS, "no sr", "no sc"} == set(names)
     assert not [fault for file in names.values() for fault in errors(tmp_path / "out" / file)]
 
@@ -109,7 +112,9 @@ def test_dcmtk_reads_them(tmp_path):
     assert "Cardiomegaly" in dump.stdout
     assert "0.712346" in dump.stdout
     shown = tmp_path / "sc.ppm"
-    subprocess.run(["dcmj2pnm", str(tmp_path / "out" / names["sc"]), str(shown)], check=True, capture_output=True)
+    subprocess.run(
+        ["dcmj2pnm", str(tmp_path / "out" / names["sc"]), str(shown)], check=True, capture_output=True
+    )
     rows = pydicom.dcmread(tmp_path / "out" / names["sc"]).pixel_array
     header, data = shown.read_bytes().split(b"\n255\n", 1)
     assert header.startswith(b"P6")
@@ -122,7 +127,10 @@ def test_they_belong_to_the_films_patient_and_study(name, tmp_path):
     film = pydicom.dcmread(path)
     results = made(path)
     assert set(results) == set(KINDS)
-    assert len({r.SOPInstanceUID for r in results.values()} | {r.SeriesInstanceUID for r in results.values()}) == 8
+    assert (
+        len({r.SOPInstanceUID for r in results.values()} | {r.SeriesInstanceUID for r in results.values()})
+        == 8
+    )
     for result in results.values():
         assert result.StudyInstanceUID == film.StudyInstanceUID
         assert result.SeriesInstanceUID != film.SeriesInstanceUID
@@ -153,7 +161,10 @@ def test_findings_read_back_with_their_numbers(tmp_path):
     found = groups(sr).get_image_measurement_groups()
     assert len(found) == len(report.findings)
     for finding, group in zip(report.findings, found, strict=True):
-        code = finding.code or {"value": codes.finding_code(finding.name, None).value, "meaning": finding.name}
+        code = finding.code or {
+            "value": codes.finding_code(finding.name, None).value,
+            "meaning": finding.name,
+        }
         assert (group.finding_type.value, group.finding_type.meaning) == (code["value"], code["meaning"])
         numbers = {m.name.value: m.value for m in group.get_measurements()}
         low, high = finding.interval or (None, None)
@@ -218,7 +229,9 @@ def test_boxes_are_closed_polylines_on_the_film(name, tmp_path):
     regions = groups(results["sr"]).get_planar_roi_measurement_groups()
     assert len(regions) == len(report.boxes)
     film = pydicom.dcmread(path)
-    for box, group, drawn in zip(report.boxes, regions, results["gsps"].GraphicAnnotationSequence, strict=False):
+    for box, group, drawn in zip(
+        report.boxes, regions, results["gsps"].GraphicAnnotationSequence, strict=False
+    ):
         points = group.roi.value
         assert points.shape == (5, 2)
         np.testing.assert_array_equal(points[0], points[-1])
@@ -365,7 +378,16 @@ def test_codes_are_those_of_the_standard():
         (codes.LEFT, dicom_codes.SCT.Left),
         (codes.RIGHT, dicom_codes.SCT.Right),
     ]:
-        assert (code.value, code.scheme_designator, code.meaning) == (known.value, known.scheme_designator, known.meaning)
-    for code in (codes.INTERVAL_LOW, codes.INTERVAL_HIGH, codes.LUNG_SHARE, codes.finding_code("Hernia", None)):
+        assert (code.value, code.scheme_designator, code.meaning) == (
+            known.value,
+            known.scheme_designator,
+            known.meaning,
+        )
+    for code in (
+        codes.INTERVAL_LOW,
+        codes.INTERVAL_HIGH,
+        codes.LUNG_SHARE,
+        codes.finding_code("Hernia", None),
+    ):
         assert code.scheme_designator == "99HILUM"
         assert len(code.value) <= 16

@@ -173,7 +173,9 @@ def with_stems(films: Sequence[Path], out: Path) -> list[Job]:
 def _written_over(film: Path, out: Path) -> str:
     """The stem by whose results the film would be written over; none, or the film's own."""
     real = Path(os.path.realpath(film))
-    results = film.suffix.lower() in (".png", ".html", ".json") or Path(film.stem).suffix.lower() in SIDE_RESULTS
+    results = (
+        film.suffix.lower() in (".png", ".html", ".json") or Path(film.stem).suffix.lower() in SIDE_RESULTS
+    )
     return real.stem if results and str(real.parent) == os.path.realpath(out) else "index"
 
 
@@ -245,5 +247,7 @@ def _analyze_one(analyzer: Any, write: Writing, job: Job) -> tuple[dict[str, Any
         "warnings": [notice.text for notice in report.warnings],
         "seconds": round(report.seconds, 4),
     }
-    named = ({"beside": names["beside"]} if "beside" in names else {}) | ({"dicom": further} if further else {})
+    named = ({"beside": names["beside"]} if "beside" in names else {}) | (
+        {"dicom": further} if further else {}
+    )
     return entry | named, boxes

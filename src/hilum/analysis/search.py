@@ -47,8 +47,9 @@ def expand(paths: Iterable[str | Path], out: Path) -> tuple[list[Path], list[dic
     """Films to try, each once, in the order given and sorted within a folder; a failure for each path that leads to none.
 
     In a folder every regular file is a film but hidden ones, known side files, what lies in `out`, and the pictures that
-    the `index.json` of an earlier call lists, and its DICOM results. Folders that cannot be opened, links that lead nowhere, and links to other
-    folders (which are not followed) are failures too: no film is passed over without a word.
+    the `index.json` of an earlier call lists, and its DICOM results. Folders that cannot be opened, links that lead
+    nowhere, and links to other folders (which are not followed) are failures too: no film is passed over without a
+    word.
     """
     films: dict[str, Path] = {}
     failures = []

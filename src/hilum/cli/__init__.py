@@ -8,7 +8,19 @@ import sys
 import typer
 
 from hilum import __version__
-from hilum.cli import analyze, audit, boxes, bundle, data, deidentify, detect, evaluate, models, reproduce, train
+from hilum.cli import (
+    analyze,
+    audit,
+    boxes,
+    bundle,
+    data,
+    deidentify,
+    detect,
+    evaluate,
+    models,
+    reproduce,
+    train,
+)
 from hilum.errors import HilumError, one_line
 
 app = typer.Typer(

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 ROWS = 20  # of the summary; the index holds all
 FORMATS = ("json", "html", "png", "dicom")
 USUAL = "json,html,png"
-FORMAT_HELP = "Which of json, html, png and dicom to write, with commas between. dicom: results for an archive."
+FORMAT_HELP = (
+    "Which of json, html, png and dicom to write, with commas between. dicom: results for an archive."
+)
 RUNTIMES = ("torch", "onnx", "openvino", "int8")
 HEATMAPS = ("cam", "cam_above_threshold", "grad_cam_plus_plus", "score_cam", "attention", "attention_rollout")
 

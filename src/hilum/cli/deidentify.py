@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ROWS = 20
 
 
-class Dates(str, Enum):
+class Dates(StrEnum):
     """What becomes of dates."""
 
     none = "none"
@@ -27,35 +27,47 @@ def deidentify(
         list[Path], typer.Argument(metavar="PATH...", help="DICOM films or folders of them, searched whole.")
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="Where the new films go: none of the folders to search.")
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Where the new films go: none of the folders to search."
+        ),
     ],
     key: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The project's secret key; made there if the file does not exist. The same key gives the same new identifiers."
-            " Without it: a key for this call alone.",
+            help="The project's secret key; made there if the file does not exist. The same key gives the same new"
+            " identifiers. Without it: a key for this call alone.",
         ),
     ] = None,
     keep_dates: Annotated[
         Dates,
-        typer.Option(help="none: dates go. shifted: all dates of a patient move by the same number of days (113107)."),
+        typer.Option(
+            help="none: dates go. shifted: all dates of a patient move by the same number of days (113107)."
+        ),
     ] = Dates.none,
-    keep_device: Annotated[bool, typer.Option("--keep-device", help="Keep the equipment's identity (113109).")] = False,
+    keep_device: Annotated[
+        bool, typer.Option("--keep-device", help="Keep the equipment's identity (113109).")
+    ] = False,
     keep_characteristics: Annotated[
         bool,
-        typer.Option("--keep-characteristics", help="Keep age, sex, size, weight and the like (113108); 90 years is the most."),
+        typer.Option(
+            "--keep-characteristics",
+            help="Keep age, sex, size, weight and the like (113108); 90 years is the most.",
+        ),
     ] = False,
     names: Annotated[
         Path | None,
-        typer.Option(metavar="JSON", help="Also write which old file became which new one. As secret as the key."),
+        typer.Option(
+            metavar="JSON", help="Also write which old file became which new one. As secret as the key."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
     """De-identify DICOM films by the basic profile of PS3.15 Annex E.
 
-    Each film becomes DIR/UID.dcm with new identifiers; deidentified.json says what was done, and warns of films that seem to have
-    text burnt in: look at these. Ends with 0, or with 1 where a film was refused.
+    Each film becomes DIR/UID.dcm with new identifiers; deidentified.json says what was done, and warns of films that
+    seem to have text burnt in: look at these. Ends with 0, or with 1 where a film was refused.
 
     Examples:
 
@@ -94,7 +106,10 @@ def _show(done: Outcome) -> None:
         console.print(f"[yellow]look at[/] {escape(film['name'])}: {escape(told)}", soft_wrap=True)
     for failed in done.failures[:ROWS]:
         mend = f" {failed['mend'].rstrip('.')}." if failed["mend"] else ""
-        console.print(f"[red]refused[/] {escape(failed['file'])}: {escape(failed['fault'])}.{escape(mend)}", soft_wrap=True)
+        console.print(
+            f"[red]refused[/] {escape(failed['file'])}: {escape(failed['fault'])}.{escape(mend)}",
+            soft_wrap=True,
+        )
     hidden = max(0, len(warned) - ROWS) + max(0, len(done.failures) - ROWS)
     if hidden:
         console.print(f"… and {hidden} more of these")

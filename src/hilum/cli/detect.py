@@ -136,9 +136,7 @@ def detect(
             help="Readers' boxes to draw beside the output: a manifest (.parquet) or a table of boxes.",
         ),
     ] = None,
-    format: Annotated[
-        str, typer.Option(callback=formats, help=FORMAT_HELP)
-    ] = USUAL,
+    format: Annotated[str, typer.Option(callback=formats, help=FORMAT_HELP)] = USUAL,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Worker processes.")] = 1,
     timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds a film may take before it counts as failed.")

@@ -50,7 +50,9 @@ def deidentify_all(
     """
     paths, out = list(paths), Path(out)
     if any(is_folder(path, out) for path in paths):
-        raise HilumError("the new films would lie among the old", path=out, mend="Give another folder, or one inside it.")
+        raise HilumError(
+            "the new films would lie among the old", path=out, mend="Give another folder, or one inside it."
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -89,7 +91,9 @@ def read_key(path: Path | None) -> Identity:
         raise HilumError(f"the key cannot be read or made ({error.strerror})", path=path) from error
     except ValueError:
         raise HilumError(
-            "it holds no key", path=path, mend="A key is at least 32 hex digits; name a new file to have one made."
+            "it holds no key",
+            path=path,
+            mend="A key is at least 32 hex digits; name a new file to have one made.",
         ) from None
 
 
@@ -121,7 +125,9 @@ def _whole(films: list[dict[str, Any]], failed: int, options: Options) -> dict[s
 
     return {
         "version": __version__,
-        "profile": [{"scheme": "DCM", "value": number, "meaning": meaning} for number, meaning in options.codes],
+        "profile": [
+            {"scheme": "DCM", "value": number, "meaning": meaning} for number, meaning in options.codes
+        ],
         "films": films,
         "failed": failed,
     }

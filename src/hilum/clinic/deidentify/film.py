@@ -36,7 +36,8 @@ _BINARY = ("OB", "OD", "OF", "OL", "OV", "OW", "UN")
 
 @dataclass(frozen=True)
 class Deidentified:
-    """A film that names nobody: the `data` of its file, its new identifiers, how many elements met which `changes`, and warnings.
+    """A film that names nobody: the `data` of its file, its new identifiers, how many elements met which `changes`, and
+    warnings.
 
     `letters`: boxes (x1, y1, x2, y2), in pixels of the upright film, of what looks like burnt-in lettering.
     """
@@ -52,7 +53,8 @@ class Deidentified:
 def deidentify(data: bytes, identity: Identity, options: Options = Options()) -> Deidentified:
     """A DICOM film's bytes, de-identified to the basic profile with `options`.
 
-    Raises ReadError or LimitError for what is no DICOM film that can be decoded: of that nobody can say what its pixels show.
+    Raises ReadError or LimitError for what is no DICOM film that can be decoded: of that nobody can say what its pixels
+    show.
     """
     if not looks_like_dicom(data):
         raise ReadError("it is no DICOM file", mend="Only DICOM films carry the elements that this removes.")
@@ -61,7 +63,9 @@ def deidentify(data: bytes, identity: Identity, options: Options = Options()) ->
         warnings.simplefilter("ignore")
         dataset, syntax = parse_dicom(data)
         if not value(dataset, "SOPInstanceUID") or not value(dataset, "SOPClassUID"):
-            raise ReadError("its header says not which object it is", mend="Give the film as its archive holds it.")
+            raise ReadError(
+                "its header says not which object it is", mend="Give the film as its archive holds it."
+            )
         # Before anything goes: who it is decides the stand-in, and how far dates move.
         who = str(value(dataset, "PatientID") or value(dataset, "StudyInstanceUID") or "").strip()
         changes: dict[str, int] = {}
@@ -187,12 +191,18 @@ def _as_file(dataset: Dataset, syntax: UID) -> bytes:
 def _notices(dataset: Dataset, seen: int) -> tuple[Notice, ...]:
     found = []
     if str(value(dataset, "BurnedInAnnotation") or "").upper() == "YES":
-        found.append(Notice("burned_in_annotation", "The header says that text is burnt into the pixels; look at the film."))
+        found.append(
+            Notice(
+                "burned_in_annotation",
+                "The header says that text is burnt into the pixels; look at the film.",
+            )
+        )
     if seen:
         found.append(
             Notice(
                 "letters_seen",
-                f"{seen} part{'s' * (seen != 1)} of the film look{'s' * (seen == 1)} like lettering; look whether it names anyone.",
+                f"{seen} part{'s' * (seen != 1)} of the film look{'s' * (seen == 1)} like lettering;"
+                " look whether it names anyone.",
             )
         )
     return tuple(found)

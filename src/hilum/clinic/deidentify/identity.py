@@ -1,7 +1,7 @@
 """Other identifiers in place of the true ones, from a secret key: the same value gives the same one, and none leads back.
 
-Each carries a mark that only the key's owner can make, so that a film which was de-identified with the same key before is left
-as it is: twice is once.
+Each carries a mark that only the key's owner can make, so that a film which was de-identified with the same key before
+is left as it is: twice is once.
 """
 
 from __future__ import annotations

@@ -6,7 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, get_frame
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEG2000TransferSyntaxes, JPEGTransferSyntaxes
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    JPEGTransferSyntaxes,
+)
 
 from hilum.images.codestream import jpeg_without_applications
 from hilum.images.dicom_decode import NATIVE, Layout, decode, layout
@@ -15,8 +21,8 @@ from hilum.images.dicom_decode import NATIVE, Layout, decode, layout
 def cleaned_pixels(dataset: Dataset, syntax: UID) -> tuple[UID, int]:
     """Clear in place every stored bit outside Bits Stored; returns the transfer syntax and how many samples had some.
 
-    A signed value keeps its sign in the bits above it. A compressed film stays as it is where no such bit is set, but for the
-    application and comment segments of a JPEG stream; else it becomes uncompressed.
+    A signed value keeps its sign in the bits above it. A compressed film stays as it is where no such bit is set, but
+    for the application and comment segments of a JPEG stream; else it becomes uncompressed.
     """
     image = layout(dataset)
     if syntax in NATIVE:
@@ -43,7 +49,11 @@ def cleaned_pixels(dataset: Dataset, syntax: UID) -> tuple[UID, int]:
 def _clear_native(dataset: Dataset, syntax: UID, image: Layout) -> int:
     if image.allocated == 8 and image.stored == 8:
         return 0
-    kind = np.dtype(np.uint8) if image.allocated == 8 else np.dtype(">u2" if syntax == ExplicitVRBigEndian else "<u2")
+    kind = (
+        np.dtype(np.uint8)
+        if image.allocated == 8
+        else np.dtype(">u2" if syntax == ExplicitVRBigEndian else "<u2")
+    )
     stored = np.frombuffer(dataset.PixelData, kind)
     clean = _cleared(stored, image)
     stray = int((clean != stored).sum())

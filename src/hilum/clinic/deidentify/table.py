@@ -1,8 +1,8 @@
 """Table E.1-1 of PS3.15 (edition 2026c) as data, and which of an attribute's actions is taken on a film.
 
-`table.tsv` has a row an attribute: its tag, the basic profile's action, and the option (of those that Hilum offers) that keeps it.
-Where the table leaves a choice to the object's definition (`X/Z/D`), a film's attribute is emptied if it may be and else removed:
-in the definitions of films (CR, DX, SC) none of these is of type 1.
+`table.tsv` has a row an attribute: its tag, the basic profile's action, and the option (of those that Hilum offers)
+that keeps it. Where the table leaves a choice to the object's definition (`X/Z/D`), a film's attribute is emptied if it
+may be and else removed: in the definitions of films (CR, DX, SC) none of these is of type 1.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The codes in Hilum's DICOM results: standard ones where there is one, `99HILUM` where there is none, and why.
 
-Findings bring their own codes (`hilum.findings`: SNOMED CT, RadLex). What carries none there has no concept that we are certain
-of; DICOM wants a code for every finding, so such a name becomes a private one whose meaning is the name itself.
+Findings bring their own codes (`hilum.findings`: SNOMED CT, RadLex). What carries none there has no concept that we are
+certain of; DICOM wants a code for every finding, so such a name becomes a private one whose meaning is the name itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What all of Hilum's DICOM results have in common: the study they join, the equipment that made them, dates, identifiers."""
+"""What all DICOM results have in common: the study they join, the equipment that made them, dates, identifiers."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def study(source: Source) -> dict[str, Any]:
 
 
 def finished(result: Dataset, report: Report, source: Source, made: datetime) -> Dataset:
-    """The result with what highdicom leaves out: the rest of patient and study, body part, creation times, the writer's name."""
+    """The result with what highdicom leaves out: the rest of patient and study, body part, times, the writer's name."""
     result.copy_patient_and_study_information(source.header)
     if "PatientIdentityRemoved" in source.header:
         result.PatientIdentityRemoved = source.header.PatientIdentityRemoved
@@ -71,12 +71,17 @@ def finished(result: Dataset, report: Report, source: Source, made: datetime) ->
         part = source.header.get("BodyPartExamined") or ("CHEST" if report.analysable else None)
         if part is not None:
             result.BodyPartExamined = part
-        if part != "CHEST" and result.Modality != "SEG":  # type 2C, wanted where the body part does not say that it has no side
+        if (
+            part != "CHEST" and result.Modality != "SEG"
+        ):  # type 2C, wanted where the body part does not say that it has no side
             result.Laterality = source.header.get("Laterality", "")
     for tool in result.get("ContributingEquipmentSequence", ()):
         if "ContributionDateTime" in tool:
             tool.ContributionDateTime = made
-    result.InstanceCreationDate, result.InstanceCreationTime = made.strftime("%Y%m%d"), made.strftime("%H%M%S")
+    result.InstanceCreationDate, result.InstanceCreationTime = (
+        made.strftime("%Y%m%d"),
+        made.strftime("%H%M%S"),
+    )
     result.file_meta.ImplementationClassUID = UID(SOFTWARE)
     result.file_meta.ImplementationVersionName = f"HILUM_{__version__}"[:16]
     return result

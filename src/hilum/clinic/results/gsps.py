@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import numpy as np
-from highdicom import ModalityLUT, ModalityLUTTransformation, PresentationLUTTransformation, VOILUT
+from highdicom import VOILUT, ModalityLUT, ModalityLUTTransformation, PresentationLUTTransformation
 from highdicom.pr import (
     AnnotationUnitsValues,
     GraphicAnnotation,
@@ -38,7 +38,9 @@ def presentation_state(report: Report, source: Source, chain: Chain, made: datet
     ]
     notes = [
         GraphicAnnotation(
-            [source.header], layers[1], text_objects=[TextObject(RESEARCH_USE, AnnotationUnitsValues.DISPLAY, _FOOT)]
+            [source.header],
+            layers[1],
+            text_objects=[TextObject(RESEARCH_USE, AnnotationUnitsValues.DISPLAY, _FOOT)],
         )
     ]
     drawn = [_box(report, number, box, source, layers[0]) for number, box in enumerate(report.boxes)]
@@ -51,14 +53,21 @@ def presentation_state(report: Report, source: Source, chain: Chain, made: datet
         graphic_annotations=[*drawn, *notes],
         modality_lut_transformation=_modality(chain),
         voi_lut_transformations=[voi] if voi is not None else None,
-        presentation_lut_transformation=PresentationLUTTransformation("INVERSE" if chain.inverted else "IDENTITY"),
+        presentation_lut_transformation=PresentationLUTTransformation(
+            "INVERSE" if chain.inverted else "IDENTITY"
+        ),
         **instance(report, source, "gsps", made),
     )
-    result.PresentationCreationDate, result.PresentationCreationTime = made.strftime("%Y%m%d"), made.strftime("%H%M%S")
+    result.PresentationCreationDate, result.PresentationCreationTime = (
+        made.strftime("%Y%m%d"),
+        made.strftime("%H%M%S"),
+    )
     return finished(result, report, source, made)
 
 
-def _box(report: Report, number: int, box: BoxResult, source: Source, layer: GraphicLayer) -> GraphicAnnotation:
+def _box(
+    report: Report, number: int, box: BoxResult, source: Source, layer: GraphicLayer
+) -> GraphicAnnotation:
     points = outline(np.array(box.box), report, source)
     uid = result_uid(report, source.uid, "box", str(number))
     rows, columns = source.size
@@ -69,7 +78,13 @@ def _box(report: Report, number: int, box: BoxResult, source: Source, layer: Gra
         [source.header],
         layer,
         graphic_objects=[
-            GraphicObject(GraphicTypeValues.POLYLINE, points, AnnotationUnitsValues.PIXEL, tracking_id=label, tracking_uid=uid)
+            GraphicObject(
+                GraphicTypeValues.POLYLINE,
+                points,
+                AnnotationUnitsValues.PIXEL,
+                tracking_id=label,
+                tracking_uid=uid,
+            )
         ],
         text_objects=[
             TextObject(label, AnnotationUnitsValues.PIXEL, anchor_point=corner, anchor_point_visible=False)
@@ -84,7 +99,9 @@ def _modality(chain: Chain) -> ModalityLUTTransformation | None:
         )
     if isinstance(chain.modality, Lut):
         return ModalityLUTTransformation(
-            modality_lut=ModalityLUT("US", chain.modality.first, np.asarray(chain.modality.entries, np.uint16))
+            modality_lut=ModalityLUT(
+                "US", chain.modality.first, np.asarray(chain.modality.entries, np.uint16)
+            )
         )
     return None
 
@@ -95,9 +112,7 @@ def _voi(chain: Chain) -> SoftcopyVOILUTTransformation | None:
             window_center=chain.voi.centre, window_width=chain.voi.width, voi_lut_function=chain.voi.function
         )
     if isinstance(chain.voi, Lut):
-        return SoftcopyVOILUTTransformation(
-            voi_luts=[VOILUT(chain.voi.first, _of_16_bits(chain.voi))]
-        )
+        return SoftcopyVOILUTTransformation(voi_luts=[VOILUT(chain.voi.first, _of_16_bits(chain.voi))])
     return None
 
 

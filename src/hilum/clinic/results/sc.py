@@ -1,4 +1,4 @@
-"""The picture for viewers that show nothing else: film, lungs, heat and boxes burnt into a Secondary Capture (PS3.3 A.8.1)."""
+"""The picture for viewers that show nothing else: film, lungs, heat, boxes burnt into a Secondary Capture (PS3.3 A.8.1)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def secondary_capture(report: Report, source: Source, made: datetime) -> Dataset
     if source.orientation is None:
         result.PatientOrientation = ""
     result.ConversionType = "WSD"
-    result.DateOfSecondaryCapture, result.TimeOfSecondaryCapture = made.strftime("%Y%m%d"), made.strftime("%H%M%S")
+    result.DateOfSecondaryCapture, result.TimeOfSecondaryCapture = (
+        made.strftime("%Y%m%d"),
+        made.strftime("%H%M%S"),
+    )
     result.ImageType = ["DERIVED", "SECONDARY"]
     result.BurnedInAnnotation = "YES"
     result.RecognizableVisualFeatures = "NO"

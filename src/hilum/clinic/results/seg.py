@@ -1,7 +1,7 @@
 """The lungs as a DICOM Segmentation (PS3.3 A.51): two binary segments on the film's own pixel matrix.
 
-A film rarely has a frame of reference (CR never, DX seldom). Then the segmentation has none either: it says by reference which
-film it lies on, pixel on pixel.
+A film rarely has a frame of reference (CR never, DX seldom). Then the segmentation has none either: it says by
+reference which film it lies on, pixel on pixel.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def segmentation(report: Report, lungs: LungsResult, source: Source, made: datet
 
 
 def _plane(header: Dataset) -> Dataset:
-    """The header without a spacing where nothing says where in space the pixels lie: Pixel Measures go with a frame of reference."""
+    """The header, without its spacing where it has no frame of reference: Pixel Measures go with one."""
     if "FrameOfReferenceUID" in header:
         return header
     plain = Dataset(header)

@@ -1,7 +1,7 @@
 """What results take over from their film's header: whose it is, which study, and the pixel matrix that positions refer to.
 
-Headers of real films hold values that the standard forbids; a copy of them would make the result invalid too. What is not valid
-is left out here, or left empty where the standard wants the element.
+Headers of real films hold values that the standard forbids; a copy of them would make the result invalid too. What is
+not valid is left out here, or left empty where the standard wants the element.
 """
 
 from __future__ import annotations
@@ -64,8 +64,9 @@ class Source:
     """A DICOM film as results refer to it.
 
     `header`: a clean dataset with the patient's and the study's elements in UTF-8, the identifiers, the size of the pixel
-    matrix and the spacing. `turn`: how the stored pixels were turned for analysis, or None. `chain`: how they are shown; None for
-    a colour film. `size`: stored (rows, columns). `orientation`: Patient Orientation of the film as analysed, or None.
+    matrix and the spacing. `turn`: how the stored pixels were turned for analysis, or None. `chain`: how they are
+    shown; None for a colour film. `size`: stored (rows, columns). `orientation`: Patient Orientation of the film as
+    analysed, or None.
     """
 
     header: Dataset

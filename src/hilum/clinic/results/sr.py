@@ -1,8 +1,9 @@
 """Findings as a structured report: TID 1500 "Measurement Report" (PS3.16), a Comprehensive SR that machines can read.
 
-A finding is a measurement group: what it is, whether it is called, and its numbers (probability, standard deviation, interval,
-threshold), each with a code and a unit. A box is a group with its region as a closed polyline on the film's own pixel matrix.
-Warnings, the reason where a film was not analysed and the research-use line stand at the end, as comments.
+A finding is a measurement group: what it is, whether it is called, and its numbers (probability, standard deviation,
+interval, threshold), each with a code and a unit. A box is a group with its region as a closed polyline on the film's
+own pixel matrix. Warnings, the reason where a film was not analysed and the research-use line stand at the end, as
+comments.
 """
 
 from __future__ import annotations
@@ -72,7 +73,11 @@ def _observer() -> ObserverContext:
     return ObserverContext(
         observer_type=dicom_codes.DCM.Device,
         observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
-            uid=SOFTWARE, name="Hilum", manufacturer_name="Hilum", model_name="Hilum", serial_number=__version__
+            uid=SOFTWARE,
+            name="Hilum",
+            manufacturer_name="Hilum",
+            model_name="Hilum",
+            serial_number=__version__,
         ),
     )
 
@@ -97,7 +102,9 @@ def _finding(report: Report, finding: FindingResult, source: Source) -> Group:
         tracking_identifier=_tracking(report, source, "finding", finding.bundle, finding.name),
         finding_type=codes.finding_code(finding.name, finding.code),
         algorithm_id=_algorithm(report, finding.bundle, about),
-        measurements=[Measurement(name, _plain(value), codes.ONE) for name, value in measured if value is not None],
+        measurements=[
+            Measurement(name, _plain(value), codes.ONE) for name, value in measured if value is not None
+        ],
         qualitative_evaluations=[QualitativeEvaluation(codes.PRESENCE, presence)],
         source_images=[SourceImageForMeasurementGroup(source.header.SOPClassUID, source.uid)],
     )
@@ -154,9 +161,13 @@ def _comment(text: str) -> TextContentItem:
 def _algorithm(report: Report, name: str, about: list[str]) -> AlgorithmIdentification:
     used = bundle_of(report, name)
     if used is None:  # a fusion of several detectors, each of which the comments name
-        return AlgorithmIdentification(name=name, version=__version__, parameters=about or None, family=codes.AI)
+        return AlgorithmIdentification(
+            name=name, version=__version__, parameters=about or None, family=codes.AI
+        )
     parameters = [f"digest {used.digest}", f"runtime {used.runtime}", f"Hilum {__version__}", *about]
-    return AlgorithmIdentification(name=used.name, version=used.version, parameters=parameters, family=codes.AI)
+    return AlgorithmIdentification(
+        name=used.name, version=used.version, parameters=parameters, family=codes.AI
+    )
 
 
 def _tracking(report: Report, source: Source, *what: str) -> TrackingIdentifier:

@@ -29,9 +29,9 @@ def check_extra() -> None:
 def results_of(report: Report, source: Source, made: datetime | None = None) -> dict[str, Dataset]:
     """A report as DICOM datasets by kind (of `KINDS`), in the study of its film, which `source` describes.
 
-    `sr` and `sc` are always there; `seg` where lungs were looked for; `gsps` where the film was analysed and is greyscale, as
-    presentation states must be. `made`: when; now, where it is not given. Identifiers follow from the film and the bundles alone.
-    Raises MissingExtraError without the extra `clinic`.
+    `sr` and `sc` are always there; `seg` where lungs were looked for; `gsps` where the film was analysed and is
+    greyscale, as presentation states must be. `made`: when; now, where it is not given. Identifiers follow from the
+    film and the bundles alone. Raises MissingExtraError without the extra `clinic`.
     """
     check_extra()
     from hilum.clinic.results.gsps import presentation_state
@@ -42,7 +42,10 @@ def results_of(report: Report, source: Source, made: datetime | None = None) -> 
     made = (made or datetime.now()).replace(microsecond=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # highdicom and pydicom advise on style
-        results = {"sr": structured_report(report, source, made), "sc": secondary_capture(report, source, made)}
+        results = {
+            "sr": structured_report(report, source, made),
+            "sc": secondary_capture(report, source, made),
+        }
         if report.lungs is not None:
             results["seg"] = segmentation(report, report.lungs, source, made)
         if report.analysable and source.chain is not None:
@@ -53,7 +56,8 @@ def results_of(report: Report, source: Source, made: datetime | None = None) -> 
 def write_results(report: Report, out: Path, stem: str, made: datetime | None = None) -> dict[str, str]:
     """Write `<stem>.<kind>.dcm` for each kind of result into the folder `out`; returns the names by kind.
 
-    The film is read again from the report's path. Raises HilumError where it is no DICOM film, or the folder cannot be written.
+    The film is read again from the report's path. Raises HilumError where it is no DICOM film, or the folder cannot be
+    written.
     """
     results = results_of(report, read_source(report.film.path), made)
     names = {kind: f"{safe_name(stem)}.{kind}.dcm" for kind in results}
