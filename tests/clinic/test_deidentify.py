@@ -38,8 +38,9 @@ SECRET = "SECRET"
 SECRETS: dict[str, Any] = {
     "AE": SECRET, "AS": "077Y", "CS": SECRET, "DA": "19770707", "DS": "777.25", "DT": "19770707070707", "FD": 777.25,
     "FL": 777.25, "IS": "77777", "LO": SECRET, "LT": SECRET, "OB": b"SECRET", "OW": b"SECRET", "PN": "SECRET^NAME",
-    "SH": SECRET, "SL": 77777, "SS": 7777, "ST": SECRET, "TM": "070707", "UC": SECRET, "UI": "1.2.777.7", "UL": 77777, "UN": b"SECRET",
-    "UR": "http://SECRET", "US": 7777, "UT": SECRET, "AT": 0x00100010, "OF": b"SECRET77", "OD": b"SECRET77", "OL": b"SECRET77", "OV": b"SECRET77",
+    "SH": SECRET, "SL": 77777, "SS": 7777, "ST": SECRET, "TM": "070707", "UC": SECRET, "UI": "1.2.777.7", "UL": 77777,
+    "UN": b"SECRET", "UR": "http://SECRET", "US": 7777, "UT": SECRET, "AT": 0x00100010, "OF": b"SECRET77",
+    "OD": b"SECRET77", "OL": b"SECRET77", "OV": b"SECRET77",
 }  # fmt: skip
 TRACES = ("SECRET", "777", "0707", "077Y")
 
