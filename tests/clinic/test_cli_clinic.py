@@ -43,7 +43,9 @@ def films(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def done(films, bundle, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "reports"
-    return run("analyze", films, "--out", out, "--bundle", bundle, "--format", "json,dicom", "--samples", "4"), out
+    return run(
+        "analyze", films, "--out", out, "--bundle", bundle, "--format", "json,dicom", "--samples", "4"
+    ), out
 
 
 def test_a_dicom_film_gets_dicom_results_and_a_picture_a_reason(done):
@@ -74,7 +76,9 @@ def items(dataset):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_result_is_refused_as_a_film(kind, done, bundle, tmp_path):
     _, out = done
-    result = run("analyze", out / f"a.{kind}.dcm", "--out", tmp_path / "again", "--bundle", bundle, "--format", "json")
+    result = run(
+        "analyze", out / f"a.{kind}.dcm", "--out", tmp_path / "again", "--bundle", bundle, "--format", "json"
+    )
     assert result.exit_code == 1
     assert "it is a result that Hilum wrote" in result.output
     assert "1 failed" in result.output
@@ -88,7 +92,9 @@ def test_results_in_a_folder_are_no_films(done, tmp_path):
 
 def test_detection_writes_its_boxes(films, tmp_path):
     detector = save(yolo_bundle("a", seed=0), tmp_path / "a")
-    result = run("detect", films / "a.dcm", "--out", tmp_path / "out", "--bundle", detector, "--format", "json,dicom")
+    result = run(
+        "detect", films / "a.dcm", "--out", tmp_path / "out", "--bundle", detector, "--format", "json,dicom"
+    )
     assert result.exit_code == 0, result.output
     boxes = json.loads((tmp_path / "out" / "a.json").read_text())["boxes"]
     state = pydicom.dcmread(tmp_path / "out" / "a.gsps.dcm")
@@ -126,6 +132,8 @@ def test_deidentify(films, tmp_path):
 
 @pytest.mark.parametrize("option", ["--key", "--names"])
 def test_secrets_stay_out_of_what_is_given_away(option, films, tmp_path):
-    result = run("deidentify", films / "a.dcm", "--out", tmp_path / "out", option, tmp_path / "out" / "secret")
+    result = run(
+        "deidentify", films / "a.dcm", "--out", tmp_path / "out", option, tmp_path / "out" / "secret"
+    )
     assert result.exit_code == 2
     assert not (tmp_path / "out").exists()

@@ -1,1 +1,4 @@
-"""The clinic: films in from archives, results back as DICOM, and films made fit to leave the house."""
+"""The clinic: films in from an archive, a modality or a page, results out, and nothing let in or lost on the way.
+
+Research use only; not a medical device.
+"""

@@ -54,7 +54,7 @@ def _clear_native(dataset: Dataset, syntax: UID, image: Layout) -> int:
         if image.allocated == 8
         else np.dtype(">u2" if syntax == ExplicitVRBigEndian else "<u2")
     )
-    stored = np.frombuffer(dataset.PixelData, kind)
+    stored: NDArray[np.unsignedinteger] = np.frombuffer(dataset.PixelData, kind)
     clean = _cleared(stored, image)
     stray = int((clean != stored).sum())
     if stray:

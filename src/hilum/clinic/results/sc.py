@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from highdicom.sc import SCImage
@@ -20,7 +21,9 @@ SIDE = 2048
 
 def secondary_capture(report: Report, source: Source, made: datetime) -> Dataset:
     """The report's overlay, RGB of 8 bits, upright, with the caption that says what was found and for what use it is."""
-    picture = overlay(report, SIDE)
+    # A file's name is no part of the result: the same film gives the same picture wherever it lies.
+    nameless = replace(report, film=replace(report.film, path=None))
+    picture = overlay(nameless, SIDE)
     result = SCImage(
         pixel_array=picture,
         photometric_interpretation="RGB",
