@@ -2,8 +2,8 @@
 
     python -m benchmarks.dicom_results
 
-The film is drawn, its report is made by hand (two findings with heatmaps, both lungs, two boxes): what is timed is reading the
-header again, making the datasets, drawing the picture, and writing. Processor time of one thread, the best of some rounds.
+The film is drawn, its report is made by hand (two findings with heatmaps, both lungs, two boxes): what is timed is reading
+the header again, making the datasets, drawing the picture, and writing. Processor time of one thread, the best of some rounds.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from tests.images.films import film, save
+from tests.phantom import phantom
 
 from hilum.analysis.report import BoxResult, BundleUsed, FindingResult, LungsResult, Report
 from hilum.clinic.results import results_of, write_results
 from hilum.clinic.results.source import read_source
 from hilum.clinic.results.write import as_bytes
 from hilum.images.read import read
-from tests.images.films import film, save
-from tests.phantom import phantom
 
 SIDE, ROUNDS = 2048, 3
 

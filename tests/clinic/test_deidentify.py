@@ -20,6 +20,7 @@ from pydicom import uid
 from pydicom.data import get_testdata_file
 from pydicom.datadict import dictionary_has_tag, dictionary_keyword, dictionary_VR
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
@@ -124,9 +125,8 @@ def test_the_table_is_whole():
     )
 
 
-@pytest.mark.parametrize("tag", known(), ids=lambda tag: f"{tag:08x}")
-def test_no_attribute_of_the_table_is_kept_by_the_profile(tag):
-    assert action_on(Tag(tag), Options()) is not Action.KEEP
+def test_no_attribute_of_the_table_is_kept_by_the_profile():
+    assert not [f"{tag:08x}" for tag in table() if action_on(Tag(tag), Options()) is Action.KEEP]
 
 
 def test_no_value_gets_through():
@@ -358,6 +358,20 @@ def test_dciodvfy_finds_no_fault_that_was_not_there(options, tmp_path):
         for which in ("before", "after")
     )  # fmt: skip
     assert after <= before
+
+
+def test_words_in_a_jpeg_stream_go(tmp_path):
+    path = save_compressed(phantom_film(), tmp_path / "film.dcm", uid.JPEGLosslessSV1)
+    film = pydicom.dcmread(path)
+    stream = get_frame(film.PixelData, 0, number_of_frames=1)
+    words = b"SECRET comment"
+    comment = b"\xff\xfe" + (len(words) + 2).to_bytes(2, "big") + words
+    film.PixelData = encapsulate([stream[:2] + comment + stream[2:]])
+    data = in_bytes(film)
+    assert words in data
+    result = deidentify(data, KEY)
+    assert b"SECRET" not in result.data
+    np.testing.assert_array_equal(decode(result.data).pixels, decode(data).pixels)
 
 
 def test_burnt_in_letters_are_warned_of():

@@ -24,7 +24,7 @@ def secondary_capture(report: Report, source: Source, made: datetime) -> Dataset
     # A file's name is no part of the result: the same film gives the same picture wherever it lies.
     nameless = replace(report, film=replace(report.film, path=None))
     picture = overlay(nameless, SIDE)
-    result = SCImage(
+    result: Dataset = SCImage(
         pixel_array=picture,
         photometric_interpretation="RGB",
         bits_allocated=8,
