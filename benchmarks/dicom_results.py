@@ -3,7 +3,7 @@
     python -m benchmarks.dicom_results
 
 The film is drawn, its report is made by hand (two findings with heatmaps, both lungs, two boxes): what is timed is reading
-the header again, making the datasets, drawing the picture, and writing. Processor time of one thread, the best of some rounds.
+the header again, making the datasets, drawing the picture, and writing. Processor time of one thread, the best of a few.
 """
 
 from __future__ import annotations
