@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from hilum.analysis.analyzer import Analyzer
 from hilum.analysis.box_files import FilmBoxes
 from hilum.analysis.detection import Detection, detect_together, with_views
-from hilum.analysis.folder import Job, _analyze_one
+from hilum.analysis.folder import Beside, Job, Writing, _analyze_one
 from hilum.analysis.normality import Filter, Normal, check_filter, normal, share
 from hilum.analysis.render import report_html, report_schema, words
 from hilum.boxes import METHODS, fuse, group_numbers, iou
@@ -362,7 +362,7 @@ def test_a_box_around_a_lung_is_no_finding_of_the_index(name: str, tmp_path: Pat
     rows = (0, 0.8, 24, 24, 48, 48), (1, 0.7, 30, 30, 50, 50)
     analyzer = Analyzer([told("a", (name, "Mass"), *rows), dark_lungs_bundle()])
     entry, boxes = _analyze_one(
-        analyzer, tmp_path, ("json",), None, Job(tmp_path / "film.png", "out", "film")
+        analyzer, Writing(tmp_path, ("json",), Beside(), None), Job(tmp_path / "film.png", "out", "film")
     )
     assert boxes is not None
     assert boxes.called == ("Mass", name)

@@ -17,7 +17,7 @@ from hilum.analysis.box_files import (
     write_submission,
 )
 from hilum.analysis.detection import Detection
-from hilum.analysis.folder import TIMEOUT, Beside, Formats, Summary, analyze_all
+from hilum.analysis.folder import TIMEOUT, Beside, Formats, Summary, Writer, analyze_all
 from hilum.analysis.search import CLASSES
 from hilum.analysis.truth import read_truth
 from hilum.bundles import verify
@@ -62,6 +62,7 @@ def detect_films(
     jobs: int = 1,
     timeout: float | None = TIMEOUT,
     progress: Callable[[int, int], None] | None = None,
+    writer: Writer | None = None,
 ) -> Outcome:
     """Detect on films and folders: a report of each into `out` as `analyze_all` writes it, and one `boxes.csv` of all.
 
@@ -72,6 +73,7 @@ def detect_films(
     sizes: a table `image_id,width,height` of films whose files are reductions: tables, and a truth that is one, are then in
         pixels of the published films, and pictures have their shape.
     truth: readers' boxes to draw beside the output, see `truth.read_truth`.
+    writer: see `analyze_all`.
 
     Boxes below their threshold stand in the tables too, for scores of rank need them; reports show those above. A film goes
     by the name of its file in every table; where files share a name, their folders stand before it (`names.names_of`,
@@ -101,6 +103,7 @@ def detect_films(
         detection=how,
         beside=beside,
         each=table_file.add,
+        writer=writer,
     )
     table = table_of(summary.boxes, folder / TABLE, beside.sizes)
     write_boxes(table, folder / TABLE)

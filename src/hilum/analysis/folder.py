@@ -20,12 +20,16 @@ from hilum.errors import HilumError, one_line
 if TYPE_CHECKING:
     from hilum.analysis.box_files import FilmBoxes
     from hilum.analysis.detection import Detection
+    from hilum.analysis.report import Report
     from hilum.analysis.truth import Size, Truth
 
 logger = logging.getLogger(__name__)
 
 Formats = tuple[str, ...]
+Writer = Callable[["Report", Path, str], dict[str, str]]
+"""What writes further files of a report into a folder under a stem, and returns their names by kind."""
 
+SIDE_RESULTS = (".sr", ".seg", ".sc", ".gsps")  # before `.dcm`, in the names of DICOM results
 TIMEOUT = 300.0  # seconds a film
 
 
@@ -66,6 +70,16 @@ class Beside:
     sizes: Mapping[str, Size] | None = None
 
 
+@dataclass(frozen=True)
+class Writing:
+    """What is written of a film, and where."""
+
+    out: Path
+    formats: Formats
+    beside: Beside
+    writer: Writer | None
+
+
 def analyze_all(
     paths: Iterable[str | Path],
     out: str | Path,
@@ -81,6 +95,7 @@ def analyze_all(
     detection: Detection | None = None,
     beside: Beside | None = None,
     each: Callable[[FilmBoxes], None] | None = None,
+    writer: Writer | None = None,
 ) -> Summary:
     """Analyse files and folders (searched whole) and write a report of each film, and an index of all, into `out`.
 
@@ -88,6 +103,8 @@ def analyze_all(
     others go on. `progress` is told (films done, films in all). `bundles`, `samples`, `seed`, `runtime`,
     `heatmap_method`, `detection`: see `Analyzer`. `beside`: readers' boxes to draw `<name>.beside.png` with, for films that
     they are known of; a film without one of its sizes is a failure. `each` is told the boxes of a film as soon as it ends.
+    `writer`: what a higher floor writes of each film (DICOM results); it must pickle, it comes before the report, and a
+    film that it refuses is a failure.
     Films are analysed in processes of their own, so a script that calls this keeps its calls under
     `if __name__ == "__main__":`. Raises HilumError where a bundle cannot be loaded, a format is unknown, or `out` cannot be
     written or is one of the folders to search. A film that lies in `out` is never written over.
@@ -95,7 +112,7 @@ def analyze_all(
     from hilum.analysis.render import FORMATS, write_index
 
     unknown = sorted(set(formats) - set(FORMATS))
-    if unknown or not formats:
+    if unknown or not (formats or writer):
         raise HilumError(f"there is no report format {unknown}", mend=f"Choose from: {', '.join(FORMATS)}")
     started = time.perf_counter()
     paths, out = list(paths), Path(out)
@@ -111,9 +128,8 @@ def analyze_all(
     films, missing = expand(paths, out)
     work = with_stems(films, out)
     threads = max(1, (os.cpu_count() or 1) // max(1, jobs))
-    make = partial(
-        _worker, bundles, samples, seed, out, formats, threads, runtime, heatmap_method, detection, beside
-    )
+    write = Writing(out, formats, beside or Beside(), writer)
+    make = partial(_worker, bundles, samples, seed, write, threads, runtime, heatmap_method, detection)
     reports: dict[int, tuple[dict[str, Any], FilmBoxes | None]] = {}
     failed: dict[int, Failed] = {}
     try:
@@ -163,7 +179,9 @@ def with_stems(films: Sequence[Path], out: Path) -> list[Job]:
 def _written_over(film: Path, out: Path) -> str:
     """The stem by whose results the film would be written over; none, or the film's own."""
     real = Path(os.path.realpath(film))
-    results = film.suffix.lower() in (".png", ".html", ".json")
+    results = (
+        film.suffix.lower() in (".png", ".html", ".json") or Path(film.stem).suffix.lower() in SIDE_RESULTS
+    )
     return real.stem if results and str(real.parent) == os.path.realpath(out) else "index"
 
 
@@ -184,13 +202,11 @@ def _worker(
     bundles: Sequence[str | Path] | None,
     samples: int,
     seed: int,
-    out: Path,
-    formats: Formats,
+    write: Writing,
     threads: int,
     runtime: str,
     heatmap_method: str,
     detection: Detection | None,
-    beside: Beside | None,
 ) -> Callable[[Job], tuple[dict[str, Any], FilmBoxes | None]]:
     """What a worker process does with a film; runs in the worker."""
     import cv2
@@ -200,32 +216,31 @@ def _worker(
     cv2.setNumThreads(threads)
     from hilum.analysis.analyzer import Analyzer
 
-    with_heatmaps = bool({"html", "png"} & set(formats))
+    with_heatmaps = bool({"html", "png"} & set(write.formats)) or write.writer is not None
     analyzer = Analyzer(bundles, samples, seed, with_heatmaps, runtime, heatmap_method, detection)
-    return partial(_analyze_one, analyzer, out, formats, beside)
+    return partial(_analyze_one, analyzer, write)
 
 
-def _analyze_one(
-    analyzer: Any, out: Path, formats: Formats, beside: Beside | None, job: Job
-) -> tuple[dict[str, Any], FilmBoxes | None]:
+def _analyze_one(analyzer: Any, write: Writing, job: Job) -> tuple[dict[str, Any], FilmBoxes | None]:
     """What the index shows of a film, and its boxes where it was looked at for some."""
     from hilum.analysis.box_files import FilmBoxes
     from hilum.analysis.render import write_beside, write_report
     from hilum.analysis.report import NOTHING_FOUND, ORGANS
 
-    known = beside or Beside()
+    known = write.beside
     if known.sizes is not None and job.name not in known.sizes:
         mend = f"Add a row of '{job.name}' to it"
         raise HilumError("it has no size in the table of sizes", path=job.path, mend=mend)
     report = analyzer.analyze(job.path)
-    names = write_report(report, out, job.stem, formats)
+    further = write.writer(report, write.out, job.stem) if write.writer is not None else {}
+    names = write_report(report, write.out, job.stem, write.formats)
     boxes = None
     if report.detection is not None:
         size = known.sizes[job.name] if known.sizes is not None else None
         truth = known.truth.of(job.name, report.film, size) if known.truth is not None else None
         boxes = FilmBoxes.of(job.name, report, truth, job.path)
         if truth is not None:
-            names["beside"] = write_beside(report, truth, size, out, job.stem)
+            names["beside"] = write_beside(report, truth, size, write.out, job.stem)
     positive = [f.name for f in report.findings if f.positive and f.name not in NOTHING_FOUND]
     positive += [box.name for box in report.boxes if box.name.lower() not in ORGANS]
     entry = {
@@ -240,4 +255,7 @@ def _analyze_one(
         "warnings": [notice.text for notice in report.warnings],
         "seconds": round(report.seconds, 4),
     }
-    return entry | ({"beside": names["beside"]} if "beside" in names else {}), boxes
+    named = ({"beside": names["beside"]} if "beside" in names else {}) | (
+        {"dicom": further} if further else {}
+    )
+    return entry | named, boxes

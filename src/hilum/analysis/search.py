@@ -47,8 +47,9 @@ def expand(paths: Iterable[str | Path], out: Path) -> tuple[list[Path], list[dic
     """Films to try, each once, in the order given and sorted within a folder; a failure for each path that leads to none.
 
     In a folder every regular file is a film but hidden ones, known side files, what lies in `out`, and the pictures that
-    the `index.json` of an earlier call lists. Folders that cannot be opened, links that lead nowhere, and links to other
-    folders (which are not followed) are failures too: no film is passed over without a word.
+    the `index.json` of an earlier call lists, and its DICOM results. Folders that cannot be opened, links that lead
+    nowhere, and links to other folders (which are not followed) are failures too: no film is passed over without a
+    word.
     """
     films: dict[str, Path] = {}
     failures = []
@@ -111,7 +112,7 @@ def _in_folder(folder: Path, out: Path) -> Iterator[Found]:
         here = Path(place)
         seen = sorted(f for f in folders if not f.startswith(".") and os.path.realpath(here / f) != barred)
         folders[:] = [f for f in seen if not os.path.islink(here / f)]
-        written = _pictures_of_a_call(here, names)
+        written = _results_of_a_call(here, names)
         for name in sorted(names):
             if name.startswith(".") or _is_side_file(name) or name in written:
                 continue
@@ -136,8 +137,8 @@ def _is_side_file(name: str) -> bool:
 _PICTURE = re.compile(r"(.+?)(\.lungs|\.lung-left|\.lung-right|\.heatmap-[^.]+.*)?\.png", re.DOTALL)
 
 
-def _pictures_of_a_call(folder: Path, names: Sequence[str]) -> set[str]:
-    """Of the names in a folder those of pictures that an earlier call wrote there, by its `index.json`."""
+def _results_of_a_call(folder: Path, names: Sequence[str]) -> set[str]:
+    """Of the names in a folder those of pictures and DICOM results that an earlier call wrote there, by its `index.json`."""
     if "index.json" not in names:
         return set()
     try:
@@ -145,11 +146,12 @@ def _pictures_of_a_call(folder: Path, names: Sequence[str]) -> set[str]:
         reports = index["reports"]
         overlays = {entry["png"] for entry in reports if isinstance(entry["png"], str)}
         others = {entry["beside"] for entry in reports if isinstance(entry.get("beside"), str)}
+        results = {str(name) for entry in reports for name in dict(entry.get("dicom") or {}).values()}
     except (OSError, ValueError, KeyError, TypeError):  # another program's index
         return set()
     parts = ((name, _PICTURE.fullmatch(name)) for name in names)
     found = {name for name, part in parts if part is not None and f"{part[1]}.png" in overlays}
-    found |= (overlays | others | ({CLASSES} if others else set())) & set(names)
+    found |= (overlays | others | results | ({CLASSES} if others else set())) & set(names)
     if found:
-        logger.info("%s: %d pictures of an earlier call are no films", one_line(str(folder)), len(found))
+        logger.info("%s: %d results of an earlier call are no films", one_line(str(folder)), len(found))
     return found

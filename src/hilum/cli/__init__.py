@@ -14,6 +14,7 @@ from hilum.cli import (
     boxes,
     bundle,
     data,
+    deidentify,
     detect,
     evaluate,
     models,
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.command("analyze")(analyze.analyze)
 app.command("detect")(detect.detect)
+app.command("deidentify")(deidentify.deidentify)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("synthesise")(synthesise.synthesise)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from hilum.analysis.folder import Writer
+
 ROWS = 20  # of the summary; the index holds all
-FORMATS = ("json", "html", "png")
+FORMATS = ("json", "html", "png", "dicom")
+USUAL = "json,html,png"
+FORMAT_HELP = (
+    "Which of json, html, png and dicom to write, with commas between. dicom: results for an archive."
+)
 RUNTIMES = ("torch", "onnx", "openvino", "int8")
 HEATMAPS = ("cam", "cam_above_threshold", "grad_cam_plus_plus", "score_cam", "attention", "attention_rollout")
 
@@ -18,6 +25,17 @@ def formats(text: str) -> str:
     if not parts or set(parts) - set(FORMATS):
         raise typer.BadParameter(f"'{text}'. Choose from {', '.join(FORMATS)}, with commas between.")
     return ",".join(dict.fromkeys(parts))
+
+
+def split_formats(text: str) -> tuple[tuple[str, ...], Writer | None]:
+    """The formats that analysis writes, and what writes DICOM results where they are asked for."""
+    chosen = text.split(",")
+    if "dicom" not in chosen:
+        return tuple(chosen), None
+    from hilum.clinic.results import check_extra, write_results
+
+    check_extra()
+    return tuple(part for part in chosen if part != "dicom"), write_results
 
 
 def _runtime(name: str) -> str:
@@ -60,8 +78,8 @@ def analyze(
     ] = None,
     format: Annotated[
         str,
-        typer.Option(callback=formats, help="Which of json, html and png to write, with commas between."),
-    ] = "json,html,png",
+        typer.Option(callback=formats, help=FORMAT_HELP),
+    ] = USUAL,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Worker processes.")] = 1,
     samples: Annotated[
         int, typer.Option(min=0, help="Monte Carlo dropout samples; 0 for no uncertainty.")
@@ -90,13 +108,16 @@ def analyze(
     """Analyse films and write a report of each, with an index.
 
     Each film gives NAME.json (for machines), NAME.html (a page for people) and NAME.png (an overlay); index.html and
-    index.json list them all, with the films that failed and why. Ends with 0, or with 1 where a film failed.
+    index.json list them all, with the films that failed and why. With --format dicom a DICOM film gives NAME.sr.dcm,
+    NAME.seg.dcm, NAME.sc.dcm and NAME.gsps.dcm, for its archive. Ends with 0, or with 1 where a film failed.
 
     Examples:
 
       hilum analyze chest.dcm --out reports
 
       hilum analyze /archive/2024 --out reports --jobs 4 --format json
+
+      hilum analyze chest.dcm --out reports --format json,dicom
 
       hilum analyze child.png --out reports --bundle findings --bundle pneumonia
 
@@ -108,13 +129,15 @@ def analyze(
 
     from hilum.analysis.folder import analyze_all
 
+    chosen, writer = split_formats(format)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, transient=True) as bar:
         task = bar.add_task("Loading bundles", total=None)
         summary = analyze_all(
             paths,
             out,
-            formats=tuple(format.split(",")),
+            formats=chosen,
+            writer=writer,
             bundles=bundle,
             samples=samples,
             seed=seed,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hilum.cli.analyze import FORMATS, ROWS, formats
+from hilum.cli.analyze import FORMAT_HELP, ROWS, USUAL, formats, split_formats
 
 if TYPE_CHECKING:
     from hilum.analysis.detect_films import Outcome
@@ -136,9 +136,7 @@ def detect(
             help="Readers' boxes to draw beside the output: a manifest (.parquet) or a table of boxes.",
         ),
     ] = None,
-    format: Annotated[
-        str, typer.Option(callback=formats, help="Which of json, html and png to write, with commas between.")
-    ] = ",".join(FORMATS),
+    format: Annotated[str, typer.Option(callback=formats, help=FORMAT_HELP)] = USUAL,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Worker processes.")] = 1,
     timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds a film may take before it counts as failed.")
@@ -181,6 +179,7 @@ def detect(
         filter=judges,
         **fusion,
     )
+    chosen, writer = split_formats(format)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, transient=True, disable=as_json) as bar:
         task = bar.add_task("Loading bundles", total=None)
@@ -192,7 +191,8 @@ def detect(
             submission=submission,
             sizes=sizes,
             truth=truth,
-            formats=tuple(format.split(",")),
+            formats=chosen,
+            writer=writer,
             jobs=jobs,
             timeout=timeout,
             progress=lambda some, total: bar.update(task, completed=some, total=total, description="Films"),

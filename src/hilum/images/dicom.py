@@ -10,9 +10,9 @@ from hilum.images.dicom_chain import chain_of
 from hilum.images.dicom_decode import decode, layout
 from hilum.images.dicom_facts import facts_of
 from hilum.images.dicom_file import parse_dicom
-from hilum.images.dicom_header import values
 from hilum.images.greyscale import render
-from hilum.images.orientation import turn_notice, turn_to_upright
+from hilum.images.orientation import orientation_of, turn_notice, turn_of
+from hilum.images.own_results import refuse_results
 from hilum.images.radiograph import Notice, Radiograph
 
 # pydicom logs a traceback for a stream that its plugin refuses, and raises as well; the error says it once.
@@ -28,6 +28,7 @@ def read_dicom(data: bytes) -> Radiograph:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns of each odd value; those that matter become notices
         dataset, syntax = parse_dicom(data)
+        refuse_results(dataset)
         image = layout(dataset)
         stored, precision = decode(dataset, syntax, image)
         facts = facts_of(dataset)
@@ -44,11 +45,10 @@ def read_dicom(data: bytes) -> Radiograph:
                 notices += (
                     Notice("pixel_padding", f"{rendered.padded:.1%} of the film is padding, shown black."),
                 )
-        orientation = [str(v).upper() for v in values(dataset, "PatientOrientation")]
+        orientation, turn = orientation_of(dataset), turn_of(dataset)
 
     spacing = facts.spacing
-    turn = turn_to_upright(*orientation) if len(orientation) == 2 else None
-    if turn is not None:
+    if orientation is not None and turn is not None:
         pixels, spacing = turn(pixels), turn.spacing(spacing)
         notices += (turn_notice(*orientation),)
     return Radiograph(
