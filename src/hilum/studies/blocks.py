@@ -31,7 +31,8 @@ SAME = 1e-6
 
 def table(variant: Variant, results: Sequence[ArmResult]) -> tuple[Table, Compared] | None:
     """Rows of each fold of each arm with several blocks, and the comparisons in words; None where no arm has any."""
-    rows, verdicts = [], []
+    rows: list[dict[str, Any]] = []
+    verdicts: list[Verdict] = []
     for result in results:
         for job in result.jobs:
             title = f"{variant.arms[result.arm].title}, fold {job.number}"

@@ -16,7 +16,7 @@ from hilum.learning.material import manifest_of, parted
 from hilum.learning.pretexts.options import PretextLoss
 from hilum.learning.recipe import Phase, Recipe
 from hilum.learning.tasks import Pretrain
-from hilum.models.contract import Detector, Generative
+from hilum.models.contract import Detector, Encoder, Generative
 from hilum.models.ssgan_vit import SsganVit
 from hilum.studies.jobs import Job, by_arm
 from hilum.studies.machine import device_of
@@ -182,9 +182,10 @@ def _loss(
         against = loss.of_discriminator(model, images, synthetic.detach(), targets, share)
         return against + loss.of_generator(model, synthetic, targets)
     if isinstance(loss, PretextLoss):
+        assert isinstance(model, Encoder)
         task = Pretrain(model, recipe.preparation, phase, loss, recipe.augmentation, recipe.seed)
         chance = torch.Generator().manual_seed(0)
-        return task.whole(task.to(images.device).each_loss(task.model, images[:, 0].sigmoid(), chance))
+        return task.whole(task.to(images.device).each_loss(model, images[:, 0].sigmoid(), chance))
     if isinstance(loss, Joint) and isinstance(model, SsganVit) and model.discriminator is not None:
         films = model.films(images)
         other = films.flip(0) if loss.adversarial else None  # films of the same size as synthetic ones

@@ -16,7 +16,8 @@ import polars as pl
 from hilum.analysis.examine import SEEN, Examination, examine
 from hilum.bundles import load, verify
 from hilum.datasets.manifest import Manifest
-from hilum.learning.material import patient_keys, sampled
+from hilum.learning.material import patient_keys
+from hilum.learning.shares import sampled
 from hilum.learning.writing import whole, write_whole
 from hilum.studies.jobs import Job
 from hilum.studies.results import ArmResult
@@ -54,7 +55,7 @@ def look(study: Study, results: Sequence[ArmResult], films: Manifest, place: Pat
 
 def some_of(films: Manifest, asked: Looks) -> Manifest:
     """About as many as are asked for, all films of a patient or none, drawn by a hash of each patient."""
-    return sampled(films, min(1.0, asked.films / len(films)))
+    return sampled(films, patient_keys(films), min(1.0, asked.films / len(films)))
 
 
 def _mark(place: Path) -> object:

@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -85,4 +86,5 @@ def _pixels(
     """Films of a run's manifest, prepared."""
     table = Manifest.load(manifest)
     where = dict(zip(table.image_ids, table.paths(), strict=True))
-    return np.stack([preparation.pixels(read(where[film]).pixels) for film in films])
+    found: NDArray[Any] = np.stack([preparation.pixels(read(where[film]).pixels) for film in films])
+    return found

@@ -40,7 +40,8 @@ def compare(
     if not lines:
         return None
     values, left_out = macro_aucs({f"{n}": list(line.folds) for n, line in enumerate(lines)})
-    rows, drawn = [], {}
+    rows: list[dict[str, Any]] = []
+    drawn: dict[str, list[tuple[float, float, float, float]]] = {}
     for number, line in enumerate(lines):
         each = values[f"{number}"]
         found = mean_t(each)
