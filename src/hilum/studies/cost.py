@@ -10,9 +10,11 @@ from typing import Any
 import torch
 
 from hilum.datasets.manifest import Manifest
+from hilum.errors import RecipeError
 from hilum.learning.building import build_model
 from hilum.learning.losses import SetPrediction, Yolo
 from hilum.learning.material import manifest_of, parted
+from hilum.learning.pretexts.options import PretextLoss
 from hilum.learning.recipe import Phase, Recipe
 from hilum.models.contract import Detector
 from hilum.studies.jobs import Job, by_arm
@@ -171,4 +173,9 @@ def _loss(
     if isinstance(recipe.loss, Yolo | SetPrediction):
         assert isinstance(model, Detector)
         return recipe.loss(model, model.taught(images, targets), targets)
+    if isinstance(recipe.loss, PretextLoss):
+        raise RecipeError(
+            "the cost of a pretraining step is not measured here",
+            mend="Time it with: python -m benchmarks.pretraining",
+        )
     return recipe.loss(model(images).float(), targets)

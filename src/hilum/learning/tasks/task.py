@@ -82,11 +82,10 @@ class Task(L.LightningModule):
         self._set_modes()
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        stored, _ = batch
         images, targets = self.opened(batch)
         images, targets = self.augment(images, targets, self._generator)
         loss = self.held(self.taught(self._to_input(images), targets), targets)
-        self.log("training/loss", loss, on_step=False, on_epoch=True, batch_size=len(stored))
+        self.log("training/loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
         return loss
 
     def opened(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
