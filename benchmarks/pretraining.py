@@ -1,4 +1,4 @@
-"""Pretraining images a second: Hilum's loop with NT-Xent against lightly's, same backbone, loss, batch and films.
+"""Pretraining films a second: Hilum's loop with NT-Xent against lightly's, same backbone, loss and batch, as a ratio.
 
     pip install --target PLACE --no-deps lightly lightly-utils
     PYTHONPATH=PLACE python -m benchmarks.pretraining
@@ -6,10 +6,10 @@
 
 lightly (MIT) is a peer, not a dependency: whoever runs this brings it. Its loop is the one of its SimCLR example: a dataset
 of images with `SimCLRTransform`, set to the changes that Hilum's recipe here makes (crops, small turns, brightness and
-contrast; no flip, no hue, no blur), torch's DataLoader, backbone and a projection head of two layers of the same widths,
+contrast; no flip, no hue, no blur), torch's DataLoader, a backbone and a projection head of two layers of the same widths,
 `NTXentLoss`, and AdamW. Its images lie decoded in memory, as Hilum's films lie in their store. Both train channels last.
-They take turns, epoch by epoch, in one process; the first epoch of each is for warming up, and a loop counts with the
-median of the others.
+They take turns, epoch by epoch, in one process; the first epoch of each is for warming up, and a loop counts with the median
+of the others.
 
 Augmentation: 256 films at once by `hilum.datasets.augment` against torchvision's transforms, film by film, on one thread:
 one affine resampling, brightness and contrast, and (Hilum's) gamma.

@@ -102,7 +102,7 @@ def _rows(
     facts: dict[str, Any],
 ) -> list[dict[str, Any]]:
     """A row a label that could be probed for; the mean AUC of both probes goes to `facts`."""
-    there = ~np.isnan(probe.linear).any(0) & ~np.isnan(probe.knn).any(0)
+    there = np.asarray(~np.isnan(probe.linear).any(0) & ~np.isnan(probe.knn).any(0))
     kept = [name for name, keep in zip(names, there, strict=True) if keep]
     each = {}
     for title, scores in {"linear AUC": probe.linear, "k-NN AUC": probe.knn}.items():

@@ -33,13 +33,14 @@ class TimmEncoder(Encoder):
         size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        self.backbone: Any = create(name, pretrained, channels, size)
+        backbone: Any = create(name, pretrained, channels, size)
+        self.backbone: Any = backbone
         self.backbones = (name,)
-        config = timm.data.resolve_model_data_config(self.backbone)
+        config = timm.data.resolve_model_data_config(backbone)
         self.channels = channels
         self.input_size = tuple(size or config["input_size"][-2:])
         self.mean, self.std = tuple(config["mean"][:channels]), tuple(config["std"][:channels])
-        self.features = int(self.backbone.num_features)
+        self.features = int(backbone.num_features)
 
     def feature_map(self, images: Tensor) -> Tensor:
         return last_map(self.backbone, images)

@@ -86,14 +86,13 @@ class Task(L.LightningModule):
         self._set_modes()
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        stored, _ = batch
         images, targets = self.opened(batch)
         images, targets = self.augment(images, targets, self._generator)
         outputs = self.taught(self._to_input(images), targets)
         loss = self.held(outputs, targets)
         if self.scores_training:  # kept on the device: nothing waits for them
             self._learnt.append((self.logits_of(outputs).detach(), targets))
-        self.log("training/loss", loss, on_step=False, on_epoch=True, batch_size=len(stored))
+        self.log("training/loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
         return loss
 
     def opened(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
