@@ -56,7 +56,9 @@ def test_every_convolution_that_realness_passes_has_a_spectral_norm_of_one():
         discriminator(torch.zeros(1, 1, 16, 16))
     discriminator.eval()
     for layer in layers[:-1]:
-        assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) == pytest.approx(1, rel=1e-3)
+        assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) == pytest.approx(
+            1, rel=1e-3
+        )
 
 
 def test_both_networks_are_shown_and_its_weights_start_another(tmp_path):
