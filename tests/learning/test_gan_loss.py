@@ -64,7 +64,11 @@ def test_the_penalty_reaches_every_layer_of_the_discriminator():
     model = small()
     real, made = torch.rand(2, 3, 1, 16, 16) * 2 - 1
     gradient_penalty(lambda x: model.discriminator(x)[0], real, made, torch.rand(3)).backward()
-    weights = {n: p for n, p in model.discriminator.named_parameters() if n.endswith("original")}
+    weights = {
+        n: p
+        for n, p in model.discriminator.named_parameters()
+        if n.endswith("original") or n == "realness.weight"
+    }
     assert len(weights) == 3
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in weights.values())
 
