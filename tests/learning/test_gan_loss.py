@@ -47,7 +47,7 @@ def test_the_penalty_of_a_quadratic_critic_is_gulrajanis_by_hand():
     wanted = 0.0
     for i in range(4):
         between = share[i] * real[i] + (1 - share[i]) * made[i]
-        wanted += float(((a[0] * between).square().sum().sqrt() - 1) ** 2) / 4
+        wanted += float(((a.detach()[0] * between).square().sum().sqrt() - 1) ** 2) / 4
     assert float(found) == pytest.approx(wanted, rel=1e-10)
     # Its own gradient, by which the critic learns, held to differences.
     (slope,) = torch.autograd.grad(found, a)
@@ -64,7 +64,11 @@ def test_the_penalty_reaches_every_layer_of_the_discriminator():
     model = small()
     real, made = torch.rand(2, 3, 1, 16, 16) * 2 - 1
     gradient_penalty(lambda x: model.discriminator(x)[0], real, made, torch.rand(3)).backward()
-    weights = {n: p for n, p in model.discriminator.named_parameters() if n.endswith("original")}
+    weights = {
+        n: p
+        for n, p in model.discriminator.named_parameters()
+        if n.endswith("original") or n == "realness.weight"
+    }
     assert len(weights) == 3
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in weights.values())
 

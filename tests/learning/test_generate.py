@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from hilum.analysis.analyzer import Analyzer
 from hilum.analysis.detect_films import detect_films
+from hilum.analysis.detection import Detection
 from hilum.analysis.examine import check
 from hilum.bundles import Bundle, load
 from hilum.bundles.bundle import as_written
@@ -370,7 +371,7 @@ def test_what_reads_films_refuses_it_and_says_what_it_is_for(bundle: Bundle, run
     with pytest.raises(BundleError, match=mend):
         ensemble([bundle, classifier_bundle()], "two")
     with pytest.raises(BundleError, match=mend):
-        detect_films([tmp_path], tmp_path / "out", [run / "bundle"])
+        detect_films([tmp_path], tmp_path / "out", [run / "bundle"], Detection())
 
 
 # --- measured ---

@@ -82,7 +82,7 @@ def noise_changes(bundle: Bundle, conditions: NDArray[np.float32], seed: int) ->
     return float(films.reshape(len(conditions), DRAWS, -1).std(1).mean())
 
 
-def _flat(films: NDArray[np.float32]) -> NDArray[np.float32]:
+def _flat(films: NDArray[Any]) -> NDArray[np.float32]:
     """Films (n, h, w) at `SEEN` pixels a side at most, as rows."""
     side = min(SEEN, films.shape[-1])
-    return np.stack([resize(film, side, side).ravel() for film in films])
+    return np.stack([resize(np.asarray(film, np.float32), side, side).ravel() for film in films])

@@ -58,7 +58,7 @@ def of_bundle(given: str | Path | Bundle) -> Features:
     bundle.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def give(films: Films) -> NDArray[np.float32]:
-        stored = np.stack([steps.pixels(film) for film in films])
+        stored: Any = np.stack([steps.pixels(film) for film in films])
         return np.asarray(
             encode(steps.tensor(stored).contiguous(memory_format=torch.channels_last)).float().numpy()
         )

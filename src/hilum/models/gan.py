@@ -68,8 +68,9 @@ class Discriminator(nn.Module):
     """Films (n, channels, size, size) in [-1, 1] to realness (n,) and a logit a finding (n, outputs).
 
     Strided convolutions with spectral normalisation (Miyato et al. 2018) halve the film down to 4 x 4 pixels. Both outputs
-    are convolutions over these, averaged over all places where a film is larger than `size`. The one for realness is
-    normalised too, and the one for the findings is not: its logits may rise as far as they must.
+    are convolutions over these, averaged over all places where a film is larger than `size`. They are not
+    normalised: through layers that each shrink a change, realness could else not have the slope of 1 that the gradient
+    penalty asks for, nor the findings the logits that they need.
 
     Attributes
     ----------
@@ -98,7 +99,7 @@ class Discriminator(nn.Module):
             )
         )
         self.width = wide[-1]
-        self.realness = spectral_norm(nn.Conv2d(self.width, 1, LEAST))
+        self.realness = nn.Conv2d(self.width, 1, LEAST)
         self.findings = nn.Conv2d(self.width, outputs, LEAST)
 
     def features(self, images: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,9 @@ class Generate(Task):
         images = stored.float() / (255 if self.preparation.bits == 8 else 65535)
         images, targets = self.augment(images, targets, self._generator)
         real, conditions = self._to_input(images), known(targets)
-        (of_generator, of_discriminator), (slow, fast) = self.optimizers(), self.lr_schedulers()
+        optimisers: Any = self.optimizers()
+        schedules: Any = self.lr_schedulers()
+        (of_generator, of_discriminator), (slow, fast) = optimisers, schedules
         loss = self._against(real, conditions, targets)
         self._step(of_discriminator, fast, loss, "discriminator")
         self.log("training/loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(stored))
@@ -128,12 +131,15 @@ class Generate(Task):
             for network, rate in networks
         ]
         batches = int(self.trainer.estimated_stepping_batches)
+        steps = batches // self.loss.critic_steps, batches
         return optimisers, [
-            torch.optim.lr_scheduler.LambdaLR(
-                each, lambda step, total=steps: rate_at(step, total, phase) * self.plateau.share
-            )
-            for each, steps in zip(optimisers, (batches // self.loss.critic_steps, batches), strict=True)
+            torch.optim.lr_scheduler.LambdaLR(each, self._rates(total))
+            for each, total in zip(optimisers, steps, strict=True)
         ]
+
+    def _rates(self, total: int) -> Callable[[int], float]:
+        """The share of the phase's rate at each of `total` steps."""
+        return lambda step: rate_at(step, total, self.phase) * self.plateau.share
 
     def _against(self, real: Tensor, conditions: Tensor, targets: Tensor) -> Tensor:
         """The discriminator's loss beside films that the generator makes for the same findings."""
