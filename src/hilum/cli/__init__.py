@@ -8,7 +8,22 @@ import sys
 import typer
 
 from hilum import __version__
-from hilum.cli import analyze, audit, boxes, bundle, data, detect, evaluate, models, reproduce, train
+from hilum.cli import (
+    analyze,
+    audit,
+    boxes,
+    bundle,
+    data,
+    detect,
+    evaluate,
+    models,
+    node,
+    queue,
+    reproduce,
+    train,
+    watch,
+    worker,
+)
 from hilum.errors import HilumError, one_line
 
 app = typer.Typer(
@@ -26,6 +41,10 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("audit")(audit.audit)
 app.command("reproduce")(reproduce.reproduce)
+app.command("node")(node.node)
+app.command("watch")(watch.watch)
+app.command("worker")(worker.worker)
+app.add_typer(queue.app, name="queue")
 app.add_typer(data.app, name="data")
 app.add_typer(boxes.app, name="boxes")
 app.add_typer(bundle.app, name="bundle")
