@@ -12,10 +12,18 @@ from pathlib import Path
 import pytest
 
 from hilum.clinic.intake import Intake
-from hilum.clinic.ledger import Ledger
+from hilum.clinic.ledger import Ledger, database
 from hilum.clinic.store import Store
 
 from .helpers import free_port, wait_until
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _quick_disk() -> Iterator[None]:
+    """No test cuts the power, so none waits for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "SYNCHRONOUS", "OFF")
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +62,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an empty database of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
@@ -70,8 +78,8 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def ledger(database: str) -> Iterator[Ledger]:
-    opened = Ledger.open(database)
+def ledger(address: str) -> Iterator[Ledger]:
+    opened = Ledger.open(address)
     yield opened
     opened.close()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom import uid
 
 from hilum.clinic.analysing import Analysed, Task
@@ -23,7 +24,13 @@ BUNDLES = hashlib.sha256(b"a stand-in").hexdigest()
 
 def a_film(seed: int = 0, pixels: int = 0, syntax: uid.UID | None = None, **elements: Any) -> bytes:
     """A small DX film as a file: UIDs by `seed`, pixels by `pixels`, in another transfer syntax where one is given."""
-    stored = np.roll(ramp(12, False), pixels)
+    return film_of(np.roll(ramp(12, False), pixels), seed, syntax, **elements)
+
+
+def film_of(
+    stored: NDArray[np.int64], seed: int = 0, syntax: uid.UID | None = None, **elements: Any
+) -> bytes:
+    """A DX film with these stored values of 12 bits, as a file."""
     elements = {"SOPInstanceUID": f"1.2.3.{seed + 1}", "StudyInstanceUID": f"1.2.4.{seed + 1}", **elements}
     elements = {
         "SeriesInstanceUID": f"1.2.5.{seed + 1}",
@@ -32,7 +39,7 @@ def a_film(seed: int = 0, pixels: int = 0, syntax: uid.UID | None = None, **elem
         **elements,
     }
     dataset = film(stored, **elements)
-    dataset.file_meta.MediaStorageSOPInstanceUID = elements["SOPInstanceUID"]
+    dataset.file_meta.MediaStorageSOPInstanceUID = elements["SOPInstanceUID"] or "1.2.3"
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     if syntax is not None:
         dataset.compress(syntax, generate_instance_uid=False)

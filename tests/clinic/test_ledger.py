@@ -1,4 +1,4 @@
-"""The ledger in both databases: decisions at the door, the queue's states under every order of events, retries, tokens, trail."""
+"""The ledger in both databases: decisions at the door, the queue under every order of events, retries, tokens, trail."""
 
 from __future__ import annotations
 
@@ -41,25 +41,25 @@ def test_models_equal_migrations(ledger: Ledger) -> None:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
-def test_an_old_schema_migrates_and_keeps_what_it_holds(database: str) -> None:
+def test_an_old_schema_migrates_and_keeps_what_it_holds(address: str) -> None:
     from hilum.clinic.ledger.database import _url
 
-    old = Ledger(_url(database))
+    old = Ledger(_url(address))
     old.migrate("0001")
     assert "pulls" not in inspect(old.engine).get_table_names()
     kept = admit(old)
     old.close()
-    new = Ledger.open(database)
+    new = Ledger.open(address)
     assert Queue(new).job(kept.job_id)["sop_uid"] == "1.2.3.1"
     assert Pulls(new).refer("http://archive", "1.2")
     new.close()
 
 
-def test_a_ledger_of_a_newer_hilum_is_refused(ledger: Ledger, database: str) -> None:
+def test_a_ledger_of_a_newer_hilum_is_refused(ledger: Ledger, address: str) -> None:
     with ledger.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(ClinicError, match="newer Hilum"):
-        Ledger.open(database)
+        Ledger.open(address)
 
 
 @pytest.mark.parametrize("url", ["mysql://host/name", "postgresql://nobody@127.0.0.1:1/none"])

@@ -13,11 +13,11 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, create_engine, event, insert, make_url, select, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from hilum.clinic.ledger.tables import settings
 from hilum.errors import ClinicError, MissingExtraError
 
+SYNCHRONOUS = "FULL"  # a commit is on the disk before it is told to anyone
 PATIENCE = 60  # seconds that a writer waits for the one before
 _INTAKE_LOCK, _MIGRATION_LOCK = 0x48_49_4C_55, 0x48_49_4C_56  # PostgreSQL's advisory locks, any two numbers
 
@@ -28,8 +28,8 @@ class Ledger:
     def __init__(self, url: URL) -> None:
         self.url = url
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        options: dict[str, Any] = {"poolclass": NullPool} if self.is_sqlite else {"pool_pre_ping": True}
-        self.engine = create_engine(url, **options)
+        # Connections are kept: the last one to close would fold SQLite's log into its file each time.
+        self.engine = create_engine(url, pool_pre_ping=not self.is_sqlite)
         self._one_writer = threading.Lock()
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
@@ -162,7 +162,7 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000}")
     cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")  # a commit is on the disk before it is told to anyone
+    cursor.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
 
