@@ -119,6 +119,7 @@ class Node:
             )
         except OSError as error:
             raise ClinicError(f"port {self.port} cannot be listened on ({error.strerror})") from error
+        entity._servers.append(self._server)  # as its `start_server` does; then its `shutdown` ends all
         threading.Thread(target=self._server.serve_forever, name="node", daemon=True).start()
         port = int(self._server.server_address[1])
         self.intake.trail.add("started", "node", f"{self.title}@{self.host}:{port}")
@@ -127,8 +128,7 @@ class Node:
     def stop(self) -> None:
         """Close every connection and stop listening; a film that was not answered yet is its sender's."""
         if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+            self._server.ae.shutdown()
             self._server = None
             self.intake.trail.add("stopped", "node", self.title)
 

@@ -104,7 +104,7 @@ class GuardedServer(ThreadedAssociationServer):
     ) -> None:
         self.networks, self.bounds, self.refused = tuple(networks), bounds, refused
         self.sockets: weakref.WeakSet[GuardedSocket] = weakref.WeakSet()
-        self._told: dict[str, float] = {}
+        self._told: dict[tuple[str, str], float] = {}
         self._telling = threading.Lock()
         super().__init__(*args, request_handler=_Handler, **options)
 
@@ -138,12 +138,13 @@ class GuardedServer(ThreadedAssociationServer):
         self.tell(str(client_address[0]), "its connection broke while it was set up")
 
     def tell(self, address: str, reason: str) -> None:
-        """At most once a second for each address, so that a flood of connections is no flood of the trail."""
+        """At most once a second for each address and kind of reason, so that a flood of connections is no flood of the trail."""
         with self._telling:
             now = time.monotonic()
-            if now - self._told.get(address, float("-inf")) < 1.0:
+            kind = address, reason[:12]  # numbers stand further on
+            if now - self._told.get(kind, float("-inf")) < 1.0:
                 return
             if len(self._told) > 10_000:
                 self._told.clear()
-            self._told[address] = now
+            self._told[kind] = now
         self.refused(address, reason)
