@@ -89,9 +89,11 @@ class Deliverer:
             return None
         try:
             Target(parcel.target).send(self._paths(parcel), self.calling)
-        except HilumError as error:
-            logger.warning("delivery %d, attempt %d: %s", parcel.id, parcel.attempt, error)
-            self.deliveries.failed(parcel, error.fault, first=self.first_wait)
+        except Exception as error:
+            # An archive can answer in more ways than its protocol has; each costs a try.
+            fault = error.fault if isinstance(error, HilumError) else type(error).__name__
+            logger.warning("delivery %d, attempt %d: %s", parcel.id, parcel.attempt, fault)
+            self.deliveries.failed(parcel, fault, first=self.first_wait)
             return False
         self.deliveries.delivered(parcel)
         return True

@@ -5,6 +5,7 @@ The protocol is spoken by `dicomweb-client`; what it would read without a limit 
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,8 @@ from hilum.clinic.look import UID
 from hilum.clinic.multipart import Sink, read_parts
 from hilum.errors import ClinicError, LimitError, MissingExtraError
 from hilum.images.limits import MAX_FILE_BYTES
+
+logging.getLogger("retrying").setLevel(logging.CRITICAL)  # each failure is told by its error, once
 
 CONNECT, IDLE, WHOLE = 10.0, 60.0, 600.0  # seconds to connect, between bytes, for a whole answer
 MAX_JSON = 32 * 2**20
