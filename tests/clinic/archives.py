@@ -46,8 +46,8 @@ class Orthanc:
 
 
 @contextmanager
-def orthanc(folder: Path) -> Iterator[Orthanc]:
-    """An empty Orthanc with DICOMweb on free loopback ports."""
+def orthanc(folder: Path, **more: Any) -> Iterator[Orthanc]:
+    """An empty Orthanc with DICOMweb on free loopback ports; `more` of its configuration."""
     folder.mkdir(parents=True, exist_ok=True)
     here = Orthanc(free_port(), free_port())
     configuration = {
@@ -67,6 +67,7 @@ def orthanc(folder: Path) -> Iterator[Orthanc]:
         "StableAge": 1,
         "OverwriteInstances": False,
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "EnableWado": False},
+        **more,
     }
     (folder / "orthanc.json").write_text(json.dumps(configuration))
     log = (folder / "log").open("wb")

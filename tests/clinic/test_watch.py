@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 from collections.abc import Iterator
 from datetime import date
@@ -20,7 +21,7 @@ from hilum.clinic.dicomweb import Archive
 from hilum.clinic.intake import Intake
 from hilum.clinic.ledger import Deliveries, Queue
 from hilum.clinic.multipart import MAX_HEADERS, read_parts
-from hilum.clinic.node import Node
+from hilum.clinic.node import Node, Peer
 from hilum.clinic.watch import Watch
 from hilum.clinic.worker import Worker
 from hilum.errors import ClinicError, HilumError, LimitError
@@ -213,6 +214,22 @@ def test_orthanc_is_watched_and_given_the_results(intake: Intake, tmp_path: Path
         assert sorted(f.sop_uid for f in found) == ["1.2.3.301", "1.2.3.301.9"]
         work(intake, f"dicom://ORTHANC@127.0.0.1:{there.dicom}")
         assert there.get("/statistics")["CountInstances"] == 4, "sent twice is there once"
+
+
+@pytest.mark.skipif(not HAS_ORTHANC, reason="Orthanc is not installed (Debian: orthanc, orthanc-dicomweb)")
+def test_orthanc_sends_a_stable_study_as_the_docs_say(intake: Intake, tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "pacs.md").read_text()
+    (script,) = re.findall(r"^```text\n(function OnStableStudy.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "send.lua").write_text(script)
+    node = Node(intake, [Peer.of("ORTHANC@127.0.0.1")], port=0)
+    modality = {"AET": "HILUM", "Host": "127.0.0.1", "Port": node.start()}
+    options = {"DicomModalities": {"hilum": modality}, "LuaScripts": [str(tmp_path / "send.lua")]}
+    with orthanc(tmp_path / "orthanc", **options) as there:
+        there.store(a_film(310))
+        wait_until(lambda: intake.instances.by_uid("1.2.3.311"), 60)
+    node.stop()
+    (row,) = intake.instances.by_uid("1.2.3.311")
+    assert row["sender"] == "ORTHANC@127.0.0.1"
 
 
 def test_answers_are_bounded_in_time(archive: Small, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated
 
 import typer
@@ -98,7 +98,7 @@ def watch(
             door.run(stop, interval)
 
 
-def _since(text: str | None) -> object:
+def _since(text: str | None) -> date | str | None:
     """As `Watch` takes it: a date, None for all, or that it should decide."""
     if text is None:
         return "start"

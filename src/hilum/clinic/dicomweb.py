@@ -140,9 +140,12 @@ def _session() -> Any:
     class Bounded(HTTPAdapter):
         """Reads whole answers up to a limit, where requests would read on."""
 
-        def send(self, request: Any, stream: bool = False, timeout: Any = None, **options: Any) -> Any:
-            answer = super().send(request, stream=True, timeout=timeout or (CONNECT, IDLE), **options)
-            if not stream:
+        def send(self, request: Any, *args: Any, **options: Any) -> Any:
+            whole = not options.get("stream")
+            answer: Any = super().send(
+                request, *args, **{**options, "stream": True, "timeout": (CONNECT, IDLE)}
+            )
+            if whole:
                 content = bytearray()
                 for piece in _in_time(answer.iter_content(_PIECE)):
                     content += piece

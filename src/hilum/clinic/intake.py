@@ -11,7 +11,7 @@ import queue
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal, Protocol, runtime_checkable
 
 from hilum.analysis.workers import Failed
 from hilum.clinic.companion import Companion
@@ -28,6 +28,13 @@ LOOK_MEMORY = 1536 * 2**20  # bytes; `hilum.read` stays below 1 GiB for the larg
 _PIECE = 2**20
 
 Kind = Literal["queued", "known", "conflict", "quarantined", "not for us", "refused"]
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A binary stream."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ class Intake:
         """
         return self.store.receiving(self.limit)
 
-    def accept(self, source: Path | BinaryIO | Iterable[bytes], door: str, sender: str) -> Outcome:
+    def accept(self, source: Path | Readable | Iterable[bytes], door: str, sender: str) -> Outcome:
         """Take one film in, from a file, a stream or pieces of bytes.
 
         `door`: `node`, `watch`, `upload`, `cli`; `sender`: who handed it in there. Raises StoreFullError where there is no
@@ -88,7 +95,7 @@ class Intake:
                     with source.open("rb") as file:
                         _copy(_pieces(file), part)
                 else:
-                    _copy(_pieces(source) if hasattr(source, "read") else source, part)
+                    _copy(_pieces(source) if isinstance(source, Readable) else source, part)
             except LimitError as error:
                 return self.too_large(error, door, sender)
             return self.accept_part(part, door, sender)
@@ -176,7 +183,7 @@ _MENDS = {
 }
 
 
-def _pieces(file: BinaryIO) -> Iterable[bytes]:
+def _pieces(file: Readable) -> Iterable[bytes]:
     while piece := file.read(_PIECE):
         yield piece
 

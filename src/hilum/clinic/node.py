@@ -109,7 +109,7 @@ class Node:
             (evt.EVT_REJECTED, self._rejected),
         ]
         try:
-            self._server = entity.make_server(
+            server: Any = entity.make_server(
                 (self.host, self.port),
                 evt_handlers=handlers,
                 server_class=GuardedServer,
@@ -119,9 +119,10 @@ class Node:
             )
         except OSError as error:
             raise ClinicError(f"port {self.port} cannot be listened on ({error.strerror})") from error
-        entity._servers.append(self._server)  # as its `start_server` does; then its `shutdown` ends all
-        threading.Thread(target=self._server.serve_forever, name="node", daemon=True).start()
-        port = int(self._server.server_address[1])
+        self._server = server
+        entity._servers.append(server)  # as its `start_server` does; then its `shutdown` ends all
+        threading.Thread(target=server.serve_forever, name="node", daemon=True).start()
+        port = int(server.server_address[1])
         self.intake.trail.add("started", "node", f"{self.title}@{self.host}:{port}")
         return port
 

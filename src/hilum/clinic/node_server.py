@@ -106,7 +106,7 @@ class GuardedServer(ThreadedAssociationServer):
         self.sockets: weakref.WeakSet[GuardedSocket] = weakref.WeakSet()
         self._told: dict[tuple[str, str], float] = {}
         self._telling = threading.Lock()
-        super().__init__(*args, request_handler=_Handler, **options)
+        super().__init__(*args, **{**options, "request_handler": _Handler})
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Asked by socketserver for each connection, before its thread is made."""
@@ -138,7 +138,7 @@ class GuardedServer(ThreadedAssociationServer):
         self.tell(str(client_address[0]), "its connection broke while it was set up")
 
     def tell(self, address: str, reason: str) -> None:
-        """At most once a second for each address and kind of reason, so that a flood of connections is no flood of the trail."""
+        """At most once a second for each address and kind of reason: a flood of connections is no flood of the trail."""
         with self._telling:
             now = time.monotonic()
             kind = address, reason[:12]  # numbers stand further on

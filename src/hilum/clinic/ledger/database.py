@@ -107,13 +107,13 @@ class Ledger:
 
     def migrate(self, to: str = "head") -> None:
         """Bring the schema to a revision, whatever it is now; one process at a time."""
+        logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each plugin that it loads
         from alembic import command
         from alembic.config import Config
         from alembic.util import CommandError
 
         config = Config()
         config.set_main_option("script_location", str(files("hilum.clinic.ledger") / "migrations"))
-        logging.getLogger("alembic").setLevel(logging.WARNING)
         try:
             with self._one_writer, self._alone() as connection:
                 if not self.is_sqlite:

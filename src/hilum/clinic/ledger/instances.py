@@ -66,10 +66,7 @@ class Instances:
                 what = _what(facts, known.instance_id)
                 note(connection, "received", door, sender, {**what, "reason": "known"}, action="C")
                 return known
-            if facts.elsewhere is None and _own(connection, facts.sop_uid):
-                kind, reason, first = "not for us", "it is a result of Hilum's own", None
-            else:
-                kind, reason, first = _decide(connection, facts)
+            kind, reason, first = _decide(connection, facts)
             instance_id = _insert(
                 connection,
                 instances,
@@ -165,14 +162,16 @@ def _decide(connection: Connection, facts: Facts) -> tuple[Kind, str | None, int
     """The kind, its reason, and for a conflict the instance that was there first."""
     if facts.elsewhere is not None:
         return "not for us", facts.elsewhere, None
+    if connection.scalar(select(products.c.sop_uid).where(products.c.sop_uid == facts.sop_uid)) is not None:
+        return "not for us", "it is a result of Hilum's own", None
     first = connection.scalar(
         select(instances.c.id).where(instances.c.sop_uid == facts.sop_uid).order_by(instances.c.id).limit(1)
     )
     if first is not None:
         return "conflict", "the same SOP Instance UID came before with other pixels", first
     if facts.patient is not None:
-        same_study = and_(instances.c.study_uid == facts.study_uid, facts.study_uid is not None)
-        same_order = and_(instances.c.accession == facts.accession, facts.accession is not None)
+        same_study = and_(instances.c.study_uid == facts.study_uid, instances.c.study_uid.is_not(None))
+        same_order = and_(instances.c.accession == facts.accession, instances.c.accession.is_not(None))
         apart = select(quarantine.c.instance_id).where(quarantine.c.released.is_(None))
         other = connection.execute(
             select(instances.c.study_uid)
@@ -184,10 +183,6 @@ def _decide(connection: Connection, facts: Facts) -> tuple[Kind, str | None, int
             what = "study" if other.study_uid == facts.study_uid else "accession number"
             return "quarantined", f"its {what} came before with another Patient ID", None
     return "queued", None, None
-
-
-def _own(connection: Connection, sop_uid: str) -> bool:
-    return connection.scalar(select(products.c.sop_uid).where(products.c.sop_uid == sop_uid)) is not None
 
 
 def _what(facts: Facts, instance_id: int) -> dict[str, Any]:
