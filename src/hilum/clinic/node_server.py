@@ -79,10 +79,9 @@ class _Handler(RequestHandler):
 
     def _create_association(self) -> Any:
         association = super()._create_association()
-        guarded = association.dul.socket
-        guarded.__class__ = (
-            GuardedSocket  # made by pynetdicom around the accepted socket; only its reading differs
-        )
+        guarded: Any = association.dul.socket
+        # It was made by pynetdicom around the accepted socket; only its reading differs.
+        guarded.__class__ = GuardedSocket
         guarded.server, guarded.taken, guarded.born = self.server, 0, time.monotonic()
         self.server.sockets.add(guarded)
         return association
