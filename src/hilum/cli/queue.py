@@ -16,7 +16,7 @@ app = typer.Typer(
     help="The clinic's queue: list, add, retry, release, and the audit trail.", no_args_is_help=True
 )
 
-STATES = ("queued", "running", "done", "failed", "refused", "held", "not_for_us")
+STATES = ("queued", "running", "done", "failed", "held", "not_for_us")
 Jobs = Annotated[
     list[int], typer.Argument(metavar="JOB...", help="Numbers of jobs, as `hilum queue list` shows them.")
 ]

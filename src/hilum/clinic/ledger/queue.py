@@ -2,7 +2,7 @@
 
     queued -> running -> done | failed          a lease that ran out: running -> running (another worker) | failed
     held -> queued      (released by a person)  failed -> queued (retried by a person)
-    refused, not_for_us: ends
+    not_for_us: an end; what is refused at the door has no job, it stands in the trail
 
 A worker that dies loses its lease and nothing else: its job is handed out again when the lease has run out.
 """
@@ -20,7 +20,7 @@ from hilum.clinic.ledger.tables import conflicts, deliveries, instances, jobs, p
 from hilum.clinic.ledger.trail import SERIOUS, note
 from hilum.errors import ClinicError
 
-State = Literal["queued", "running", "done", "failed", "refused", "held", "not_for_us"]
+State = Literal["queued", "running", "done", "failed", "held", "not_for_us"]
 STATES: tuple[State, ...] = get_args(State)
 
 LEASE = 30.0  # seconds; a worker renews it thrice in that time

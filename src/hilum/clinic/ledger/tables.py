@@ -57,7 +57,7 @@ instances = Table(
     UniqueConstraint("sop_uid", "pixels"),
 )
 
-# The one job of an instance. `lease_until` and `worker` belong to the state `running`.
+# The one job of an instance; its states are in `queue`. `lease_until` and `worker` belong to the state `running`.
 jobs = Table(
     "jobs",
     metadata,
