@@ -105,6 +105,7 @@ class GuardedServer(ThreadedAssociationServer):
         self.sockets: weakref.WeakSet[GuardedSocket] = weakref.WeakSet()
         self._told: dict[tuple[str, str], float] = {}
         self._telling = threading.Lock()
+        self._open: set[Any] = set()
         super().__init__(*args, **{**options, "request_handler": _Handler})
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
@@ -115,9 +116,12 @@ class GuardedServer(ThreadedAssociationServer):
         ):
             self.tell(address, "its address is not allowed")
             return False
-        if len(self.active_associations) >= self.bounds.connections:
+        # Counted here, in the one thread that accepts: associations start later, each in its own.
+        self._open = {each for each in self._open if each.fileno() != -1}
+        if len(self._open) >= self.bounds.connections:
             self.tell(address, f"{self.bounds.connections} connections are open")
             return False
+        self._open.add(request)
         return True
 
     def objection(self, socket: GuardedSocket, wanted: int) -> str | None:
