@@ -172,6 +172,7 @@ def test_26_27_idle_and_dripping_peers_are_hung_up_on(node: Node) -> None:
 
 
 def test_29_a_flood_of_connections_is_bounded_and_the_node_lives(node: Node) -> None:
+    started = time.monotonic()
     peers = [connect(node) for _ in range(30)]
     time.sleep(0.2)
     assert node._server is not None
@@ -180,7 +181,8 @@ def test_29_a_flood_of_connections_is_bounded_and_the_node_lives(node: Node) -> 
         peer.close()
     wait_until(lambda: not node._server.active_associations)  # type: ignore[union-attr]
     assert send(node, a_film(60)).Status == 0x0000
-    assert len([1 for _, reason in denied(node) if reason == "4 connections are open"]) <= 3
+    told = [1 for _, reason in denied(node) if reason == "4 connections are open"]
+    assert 1 <= len(told) <= 2 + time.monotonic() - started, "once a second at most"
 
 
 def test_a_film_past_the_limit_is_cut_off(node: Node) -> None:
