@@ -71,6 +71,14 @@ class BoxError(HilumError):
     """A table or an array of boxes holds what no box can be: reversed, empty, outside its film, without a score."""
 
 
+class ClinicError(HilumError):
+    """A film cannot be taken in, kept or handed on by the clinic."""
+
+
+class StoreFullError(ClinicError):
+    """There is no room left to keep a film in; the sender keeps it and tries again."""
+
+
 class MissingExtraError(HilumError):
     """A feature needs packages of an optional extra that is not installed."""
 

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from hilum.errors import HilumError, one_line
 
@@ -26,11 +26,13 @@ _READY = "ready"
 
 @dataclass(frozen=True)
 class Failed:
-    """What came of an item that has no result: `fault` and `mend` for people, `trace` for the log."""
+    """What came of an item that has no result: `fault` and `mend` for people, `trace` for the log. `died`: its process did,
+    or was killed for taking too long, and another try may end otherwise."""
 
     fault: str
     mend: str | None = None
     trace: str | None = None
+    died: bool = False
 
 
 def run_each(
@@ -59,6 +61,29 @@ def run_each(
     finally:
         for worker in workers:
             worker.stop()
+
+
+class Single(Generic[Item, Result]):
+    """One process that answers items as they come, for a caller that has no list of them; otherwise as `run_each`."""
+
+    def __init__(self, make: Callable[[], Callable[[Item], Result]], timeout: float | None) -> None:
+        self._worker = _Worker(make, timeout)
+
+    def ask(self, item: Item) -> Result | Failed:
+        """The answer, or a `Failed`. What `make` raises is raised here."""
+        while not (self._worker.free and self._worker.give(0, item)):
+            self._hear()
+        while (answered := self._hear()) is None:
+            pass
+        return answered[1]
+
+    def _hear(self) -> tuple[int, Any] | None:
+        for worker in _heard_of([self._worker]):
+            return worker.hear()
+        return None
+
+    def stop(self) -> None:
+        self._worker.stop()
 
 
 def failure(error: Exception) -> Failed:
@@ -115,7 +140,7 @@ class _Worker:
             if index is None:
                 raise HilumError(f"a worker did not start within {START_LIMIT:g} seconds")
             mend = "Give it more time with --timeout, or leave it out"
-            return index, Failed(f"its analysis took longer than {self.timeout:g} seconds", mend)
+            return index, Failed(f"its analysis took longer than {self.timeout:g} seconds", mend, died=True)
         try:
             message = self.connection.recv()
         except (EOFError, OSError):
@@ -123,7 +148,8 @@ class _Worker:
             if index is None and not self.ready:
                 raise HilumError(f"a worker could not start: {fault}") from None
             self.replace()
-            return None if index is None else (index, Failed(fault, "It may need more memory, or be damaged"))
+            mend = "It may need more memory, or be damaged"
+            return None if index is None else (index, Failed(fault, mend, died=True))
         if index is None:
             if message != _READY:
                 raise message

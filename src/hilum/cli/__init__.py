@@ -18,9 +18,13 @@ from hilum.cli import (
     detect,
     evaluate,
     models,
+    node,
+    queue,
     reproduce,
     synthesise,
     train,
+    watch,
+    worker,
 )
 from hilum.errors import HilumError, one_line
 
@@ -41,6 +45,10 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("synthesise")(synthesise.synthesise)
 app.command("audit")(audit.audit)
 app.command("reproduce")(reproduce.reproduce)
+app.command("node")(node.node)
+app.command("watch")(watch.watch)
+app.command("worker")(worker.worker)
+app.add_typer(queue.app, name="queue")
 app.add_typer(data.app, name="data")
 app.add_typer(boxes.app, name="boxes")
 app.add_typer(bundle.app, name="bundle")

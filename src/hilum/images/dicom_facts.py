@@ -82,7 +82,7 @@ def facts_of(dataset: Dataset) -> Facts:
     headers = {
         k: "\\".join(str(v) for v in values(dataset, k)) for k in CITED if value(dataset, k) is not None
     }
-    return Facts(view, _body_part(dataset), sex, age, _spacing(dataset), headers, notices)
+    return Facts(view, body_part(dataset), sex, age, _spacing(dataset), headers, notices)
 
 
 def _view(dataset: Dataset) -> tuple[str | None, tuple[Notice, ...]]:
@@ -108,7 +108,8 @@ def _named_views(description: str) -> set[str]:
     return found | {"LATERAL"} if words & {"LAT", "LATERAL"} else found
 
 
-def _body_part(dataset: Dataset) -> str | None:
+def body_part(dataset: Dataset) -> str | None:
+    """Body Part Examined, else the meaning of the anatomic region's code, in upper case."""
     named = text(dataset, "BodyPartExamined")
     regions = items(dataset, "AnatomicRegionSequence")
     return named or (text(regions[0], "CodeMeaning") if regions else None)
