@@ -52,7 +52,7 @@ def test_the_same_study_with_another_patient_is_set_apart(intake: Intake) -> Non
 
 
 NOT_OURS = {
-    "own": ({"ManufacturerModelName": "Hilum"}, "own"),
+    "own": ({"Manufacturer": "Hilum"}, "own"),
     "own, after de-identification": ({"Manufacturer": "Hilum"}, "own"),
     "a CT": ({"Modality": "CT", "SOPClassUID": uid.CTImageStorage}, "CT Image Storage"),
     "a modality": ({"Modality": "MG"}, "modality"),

@@ -22,11 +22,11 @@ from hilum.images.body_part import is_chest
 from hilum.images.dicom_decode import decode, layout
 from hilum.images.dicom_facts import body_part
 from hilum.images.dicom_file import looks_like_dicom, parse_dicom
-from hilum.images.dicom_header import text, value
+from hilum.images.dicom_header import value
+from hilum.images.own_results import is_own_result
 from hilum.images.quality import PROJECTION_MODALITIES
 from hilum.images.read import read
 
-OWN = "HILUM"  # how Manufacturer or its Model Name begins in everything that Hilum makes
 UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")  # PS3.5 section 9
 _LONGEST_UID = 64
 # Films are in these; whatever else an archive sends along is noted and left alone.
@@ -136,10 +136,7 @@ def _plain(dataset: Dataset, keyword: str) -> str | None:
 
 def _elsewhere(dataset: Dataset, seen: Seen) -> str | None:
     """Why this is none of the films that Hilum reads; None where it may be one."""
-    if any(
-        (text(dataset, keyword) or "").startswith(OWN)
-        for keyword in ("Manufacturer", "ManufacturerModelName")
-    ):
+    if is_own_result(dataset):
         return "it is a result of Hilum's own"
     if seen.sop_class is not None and seen.sop_class not in FILM_CLASSES:
         return f"{uid.UID(seen.sop_class).name} is no radiograph"
