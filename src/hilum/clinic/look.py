@@ -22,7 +22,7 @@ from hilum.images.body_part import is_chest
 from hilum.images.dicom_decode import decode, layout
 from hilum.images.dicom_facts import body_part
 from hilum.images.dicom_file import looks_like_dicom, parse_dicom
-from hilum.images.dicom_header import value
+from hilum.images.dicom_header import text, value
 from hilum.images.own_results import is_own_result
 from hilum.images.quality import PROJECTION_MODALITIES
 from hilum.images.read import read
