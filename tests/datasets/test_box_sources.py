@@ -183,6 +183,14 @@ def change(box: dict) -> Callable[[dict], None]:
         (change({"bbox": [8, 16, 16, 32], "reader": "R1"}), "row 99 .*stands in an earlier row"),
         (lambda c: c["images"].append(c["images"][0]), "image 'a.png' stands twice"),
         (lambda c: c["images"].append({"id": 9}), "image 4 of the list has no sound 'file_name'"),
+        (
+            lambda c: c["images"].append({"id": 9, "file_name": None}),
+            "image 4 of the list has no sound file_name",
+        ),
+        (
+            lambda c: c["images"].append({"id": 9, "file_name": "../a.png"}),
+            "image 4 .* leads out of the folder",
+        ),
         (lambda c: c.pop("categories"), "no list 'categories'"),
     ],
 )
@@ -296,6 +304,14 @@ def test_rsna_names_the_row_of_a_fault(line: str, fault: str, tmp_path: Path) ->
     path = root / "stage_2_train_labels.csv"
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(DataError, match=fault):
+        registry.load("rsna", root)
+
+
+def test_rsna_names_the_row_of_a_class_that_contradicts_the_boxes(tmp_path: Path) -> None:
+    root = MINI["rsna"](tmp_path).root
+    (path,) = root.glob("*detailed_class_info.csv")
+    path.write_text(path.read_text().replace("f1,Lung Opacity", "f1,Normal"))
+    with pytest.raises(DataError, match=r"row \d+ \(film 'f1'\): the class is 'Normal', but Target is 1"):
         registry.load("rsna", root)
 
 

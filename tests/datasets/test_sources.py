@@ -6,6 +6,7 @@ import gzip
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from hilum.datasets import pixel_store, registry
@@ -120,7 +121,11 @@ def test_nih14_refuses_lists_that_do_not_fit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("label", "fault"),
-    [("Gallstone", "unknown finding 'Gallstone'"), ("", "column 'Finding Labels' is empty")],
+    [
+        ("Gallstone", "unknown finding 'Gallstone'"),
+        ("", "column 'Finding Labels' is empty"),
+        ("No Finding|Cardiomegaly", "'No Finding' beside a finding"),
+    ],
 )
 def test_nih14_names_the_row_of_a_label_it_does_not_know(label: str, fault: str, tmp_path: Path) -> None:
     root = MINI["nih14"](tmp_path).root
@@ -128,6 +133,25 @@ def test_nih14_names_the_row_of_a_label_it_does_not_know(label: str, fault: str,
     content = gzip.decompress(path.read_bytes()).decode()
     path.write_bytes(gzip.compress(content.replace("Cardiomegaly|Pleural_Thickening", label).encode()))
     with pytest.raises(DataError, match=rf"row 3 .*{fault}"):
+        registry.load("nih14", root)
+
+
+@pytest.mark.parametrize(
+    ("column", "given", "fault"),
+    [
+        ("Patient ID", "", "column 'Patient ID' is empty"),
+        ("View Position", "PQ", "unknown view 'PQ'"),
+    ],
+)
+def test_nih14_names_the_row_of_a_patient_or_view_it_cannot_use(
+    column: str, given: str, fault: str, tmp_path: Path
+) -> None:
+    root = MINI["nih14"](tmp_path).root
+    (path,) = root.glob("Data_Entry*")
+    table = pl.read_csv(gzip.decompress(path.read_bytes()), infer_schema=False)
+    last = [*table[column].to_list()[:-1], given]
+    path.write_bytes(gzip.compress(table.with_columns(pl.Series(column, last)).write_csv().encode()))
+    with pytest.raises(DataError, match=rf"row {table.height + 1} .*{fault}"):
         registry.load("nih14", root)
 
 

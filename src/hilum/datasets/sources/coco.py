@@ -113,12 +113,21 @@ def _images(content: dict[str, Any], path: Path, patient: str, prefix: str) -> p
     rows = []
     for number, image in enumerate(content["images"], 1):
         try:
+            file = image["file_name"]
+            if not isinstance(file, str) or not file:
+                raise ValueError("file_name")
+            if Path(file).is_absolute() or ".." in Path(file).parts:
+                raise DataError(
+                    f"image {number} of the list is '{file}', which leads out of the folder",
+                    path=path,
+                    mend="Name files below the folder of the images; `images` says which that is.",
+                )
             who, view = image.get(patient), str(image.get("view", "")).strip().upper()
             rows.append(
                 (
                     str(image["id"]),
-                    str(image["file_name"]).rsplit(".", 1)[0],
-                    str(image["file_name"]),
+                    file.rsplit(".", 1)[0],
+                    file,
                     None if who in (None, "") else f"{prefix}:{who}",
                     _VIEWS.get(view),
                     *(None if image.get(k) is None else int(image[k]) for k in ("width", "height")),

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from hilum.datasets import box_rows, disk
+from hilum.datasets.checks import VIEWS
 from hilum.datasets.manifest import LABEL, TEACHER, Manifest
 from hilum.datasets.registry import source
 from hilum.errors import DataError
@@ -80,6 +81,13 @@ def _films(path: Path) -> pl.DataFrame:
         image_id="Image Index", strange=found.list.set_difference([*map(_published, NIH14), "No Finding"])
     )
     box_rows.refuse(rows, pl.col("Finding Labels").is_null(), "column 'Finding Labels' is empty", path)
+    both = found.list.contains("No Finding") & (found.list.len() > 1)
+    box_rows.refuse(rows, both, "'No Finding' beside a finding", path)
+    nobody = pl.col("Patient ID").fill_null("").str.strip_chars() == ""
+    box_rows.refuse(rows, nobody, "column 'Patient ID' is empty", path)
+    view = pl.col("View Position").str.to_uppercase()
+    for strange in rows.filter(~view.is_in(VIEWS))["View Position"].unique().sort()[:1]:
+        box_rows.refuse(rows, ~view.is_in(VIEWS), f"unknown view '{strange}'", path)
     unknown = rows.filter(pl.col("strange").list.len() > 0)
     if unknown.height:
         first = unknown["strange"][0][0]

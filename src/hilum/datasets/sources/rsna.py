@@ -55,7 +55,7 @@ def load(root: Path) -> Manifest:
     if not table.height:
         raise DataError("none of the films of the table is here", path=root, mend="Add the images.")
     table = box_rows.measured(table, root)
-    table, notes = _with_details(table, root, set(films["image_id"]))
+    table, notes = _with_details(table, root, films)
     table, more = _with_patients(table, root)
     boxes = box_rows.scaled(_boxes(rows, path), table)
     notes += more + box_rows.strays(set(on_disk), set(films["image_id"]), path.name)
@@ -97,7 +97,7 @@ def _boxes(rows: pl.DataFrame, path: Path) -> pl.DataFrame:
     return box_rows.sound(corners, path)
 
 
-def _with_details(table: pl.DataFrame, root: Path, named: set[str]) -> tuple[pl.DataFrame, list[str]]:
+def _with_details(table: pl.DataFrame, root: Path, films: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     path = disk.find_file(root, "*detailed_class_info.csv*", "*/*detailed_class_info.csv*")
     if path is None:
         return table, ["The detailed classes are absent: normal films are not told apart."]
@@ -105,7 +105,13 @@ def _with_details(table: pl.DataFrame, root: Path, named: set[str]) -> tuple[pl.
     disk.need_columns(raw, ("patientId", "class"), path)
     rows = box_rows.numbered(raw).rename({"patientId": "image_id"})
     box_rows.refuse(rows, ~pl.col("class").is_in(_DETAILS), "unknown class", path)
-    box_rows.refuse(rows, ~pl.col("image_id").is_in(list(named)), "the table of boxes has no such film", path)
+    rows = rows.join(films, on="image_id", how="left", maintain_order="left")
+    target = pl.col(LABEL + _FINDING)
+    box_rows.refuse(rows, target.is_null(), "the table of boxes has no such film", path)
+    for name in _DETAILS:
+        wrong = (pl.col("class") == name) & (target != (name == _FINDING))
+        fault = f"the class is '{name}', but Target is {int(name != _FINDING)}"
+        box_rows.refuse(rows, wrong, fault, path, mend="Fetch both tables again.")
     detail = rows.select("image_id", detail="class").unique(maintain_order=True)
     twice = detail.filter(pl.col("image_id").is_duplicated())
     if twice.height:
