@@ -15,11 +15,12 @@ CORNERS = ("x1", "y1", "x2", "y2")
 SCHEMA = checks.BOX_SCHEMA
 _TOLERANCE = 1.0  # pixels: published corners are rounded, and some count the last pixel and some its end
 
+_ROW = "Mend that row, or take it out of the table."
 _OUTSIDE = "Cut it at the film's edges, or mend the film's size that the table tells."
 
 
 def refuse(
-    rows: pl.DataFrame, bad: pl.Expr, fault: str, path: Path, *, row: str = "row", mend: str | None = None
+    rows: pl.DataFrame, bad: pl.Expr, fault: str, path: Path, *, row: str = "row", mend: str = _ROW
 ) -> None:
     """DataError for the first of `rows` where `bad` is true, by its value in the column `row`, and how many more."""
     found = rows.filter(bad.fill_null(False))

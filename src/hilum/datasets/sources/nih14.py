@@ -87,7 +87,8 @@ def _films(path: Path) -> pl.DataFrame:
     box_rows.refuse(rows, nobody, "column 'Patient ID' is empty", path)
     view = pl.col("View Position").str.to_uppercase()
     for strange in rows.filter(~view.is_in(VIEWS))["View Position"].unique().sort()[:1]:
-        box_rows.refuse(rows, ~view.is_in(VIEWS), f"unknown view '{strange}'", path)
+        known = f"Views are {', '.join(VIEWS)}."
+        box_rows.refuse(rows, ~view.is_in(VIEWS), f"unknown view '{strange}'", path, mend=known)
     unknown = rows.filter(pl.col("strange").list.len() > 0)
     if unknown.height:
         first = unknown["strange"][0][0]
