@@ -164,6 +164,7 @@ def scored(monkeypatch: pytest.MonkeyPatch, *scores: float) -> None:
         return left.pop(0)
 
     monkeypatch.setattr(MultiLabel, "score", score)
+    monkeypatch.setattr(MultiLabel, "scores_training", False)  # which asks `score` too
 
 
 def watch_epochs(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
