@@ -164,11 +164,12 @@ def address(request: Request) -> str:
 
 
 def same_site(request: Request) -> bool:
-    """Does the browser say that its request comes from this site?"""
+    """Does the browser say that its request comes from this site? By Fetch Metadata, else by its Origin."""
+    fetched = request.headers.get("sec-fetch-site")
+    if fetched is not None:
+        return fetched in ("same-origin", "none")
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-        return False
-    return request.headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
 
 
 def _from_here(request: Request, who: Caller) -> bool:

@@ -27,9 +27,21 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )  # fmt: skip
     made.filters["percent"] = percent
-    made.filters["when"] = _when
+    made.filters |= {"when": _when, "person": _person, "day": _day}
     return made
 
 
 def _when(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _person(name: str) -> str:
+    """`Doe^Jane^Q` (PS3.5 6.2.1, its alphabetic form) as `Doe, Jane Q`."""
+    family, _, rest = name.split("=")[0].partition("^")
+    given = " ".join(part for part in rest.split("^") if part)
+    return f"{family}, {given}" if given else family
+
+
+def _day(text: str) -> str:
+    """`20260131` as `2026-01-31`; what is no such date as it is."""
+    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 and text.isdigit() else text
