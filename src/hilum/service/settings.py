@@ -10,8 +10,8 @@ from hilum.images.limits import MAX_FILE_BYTES
 @dataclass(frozen=True)
 class Settings:
     """`film`: bytes of one film. `body`: bytes of one request. `idle`, `whole`: seconds between two pieces of a body, and
-    for all of it. `archives`: DICOMweb addresses that a study may be referred to at. `secure`: is it served by TLS? Then cookies
-    say so. `names`: show a patient's name in the reading view. `session`: seconds a login holds."""
+    for all of it. `archives`: DICOMweb addresses that a study may be referred to at. `secure`: is it served by TLS? Then
+    cookies say so. `names`: show a patient's name in the reading view. `session`: seconds that a login holds."""
 
     film: int = MAX_FILE_BYTES
     body: int = 2 * 2**30
