@@ -15,6 +15,7 @@ from hilum.service.app import create_app
 from hilum.service.desk import Desk
 from hilum.service.frames import windowed
 from hilum.service.server import Server
+from tests.clinic.helpers import wait_until
 
 from .conftest import analysed, phantom_film
 
@@ -62,6 +63,7 @@ def test_a_film_is_read_in_a_browser(
     pixels = np.rint(read(desk.store.film((desk.worklist.film(number) or {})["file"])).pixels * 65535).astype(
         np.uint16
     )
+    # The policy of the page forbids `eval`, so nothing here waits by a string of script.
     page.keyboard.press("b")  # boxes out of the way
     page.keyboard.press("1")
     for centre, width, inverted in ((0.5, 1.0, False), (0.37, 0.21, False), (0.6, 0.5, True)):
@@ -92,14 +94,14 @@ def test_a_film_is_read_in_a_browser(
     assert page.evaluate("hilum.viewer.width") > 1
     for key in ("l", "h", "b"):
         page.keyboard.press(key)
-    page.wait_for_function("hilum.lungs && hilum.lungs.length === 2")
+    wait_until(lambda: page.evaluate("hilum.lungs?.length") == 2)
 
     page.keyboard.press("a")  # agree with the chosen finding
     page.keyboard.press("n")  # a box, moved and sized by keys
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Alt+ArrowDown")
     page.keyboard.press("s")
-    page.wait_for_function("document.querySelector('#said').textContent.startsWith('saved')")
+    wait_until(lambda: (page.text_content("#said") or "").startswith("saved"))
     (review,) = desk.reviews.of((desk.worklist.film(number) or {})["instance_id"])
     assert (review.who, [said["verdict"] for said in review.findings]) == ("anna", ["agree"])
     assert review.boxes
