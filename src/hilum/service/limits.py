@@ -76,8 +76,9 @@ class Limits:
         except _Refused as error:
             refused[:] = [error]
         if refused and not begun:
-            error, refused = refused[0], []
-            await _refuse(safely, error)
+            first = refused.pop(0)
+            refused.clear()
+            await _refuse(safely, first)
 
     def _safe(self) -> tuple[tuple[bytes, bytes], ...]:
         if self.settings.secure:

@@ -550,7 +550,7 @@ function worklist() {
     addEventListener("drop", (event) => { event.preventDefault(); document.body.classList.remove("dropping"); send(event.dataTransfer.files); });
   }
   if ($("#worklist")?.dataset.moving === "yes")
-    setInterval(() => document.activeElement?.matches("input, select") || $("#said").textContent || location.reload(), 4000);
+    setInterval(() => document.activeElement?.matches("input, select, #worklist a") || $("#said").textContent || location.reload(), 4000);
 }
 
 const film = $("#film");
