@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from sqlalchemy import ColumnElement, case, func, select
 
@@ -70,7 +71,7 @@ def _drift(lines: list[str], ledger: Ledger) -> None:
     _metric(lines, "hilum_drift_films", "gauge", "Films that the index is of.", films)
 
 
-def _histogram(value: ColumnElement[float]) -> list[ColumnElement[float]]:
+def _histogram(value: ColumnElement[float]) -> list[ColumnElement[Any]]:
     """Columns: how many are at most each bucket's bound, how many in all, their sum."""
     under = [func.sum(case((value <= bound, 1), else_=0)) for bound in BUCKETS]
     return [*under, func.count(), func.sum(value)]
