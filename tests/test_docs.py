@@ -117,7 +117,7 @@ def command(line: str) -> None:
 def parse(words: Sequence[str]) -> None:
     """Options, arguments and their number against the real command; typer's usage error where they do not fit."""
     found, rest = COMMANDS, list(words)
-    while hasattr(found, "commands"):
+    while hasattr(found, "commands") and rest and rest[0] in found.commands:
         found, rest = found.commands[rest[0]], rest[1:]
     found.make_context("hilum", rest)
 

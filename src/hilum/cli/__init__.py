@@ -21,6 +21,7 @@ from hilum.cli import (
     node,
     queue,
     reproduce,
+    serve,
     synthesise,
     train,
     watch,
@@ -48,6 +49,7 @@ app.command("reproduce")(reproduce.reproduce)
 app.command("node")(node.node)
 app.command("watch")(watch.watch)
 app.command("worker")(worker.worker)
+app.add_typer(serve.app, name="serve")
 app.add_typer(queue.app, name="queue")
 app.add_typer(data.app, name="data")
 app.add_typer(boxes.app, name="boxes")

@@ -126,6 +126,7 @@ def summary(report: Report) -> dict[str, Any]:
         "reason": report.reason,
         "view": report.film.view,
         "warnings": [notice.code for notice in report.warnings],
+        "pixels": _pixel_facts(report),
         "findings": [
             {
                 "name": f.name,
@@ -139,4 +140,16 @@ def summary(report: Report) -> dict[str, Any]:
             for f in report.findings
         ],
         "boxes": [{"name": b.name, "score": b.score, "box": list(b.box)} for b in report.boxes],
+    }
+
+
+def _pixel_facts(report: Report) -> dict[str, float]:
+    """Numbers by which a drift of what comes in is seen: mean and deviation of the grey values, shares that are nearly black
+    and nearly white."""
+    pixels = report.film.pixels[::4, ::4]  # a sixteenth says as much
+    return {
+        "mean": float(pixels.mean()),
+        "std": float(pixels.std()),
+        "black": float((pixels < 0.02).mean()),
+        "white": float((pixels > 0.98).mean()),
     }

@@ -18,14 +18,14 @@ class Sink(Protocol):
     def write(self, piece: bytes) -> object: ...
 
 
-def boundary_of(content_type: str) -> str:
-    """The boundary that a Content-Type names. Raises ClinicError where it is no multipart/related of DICOM."""
+def boundary_of(content_type: str, kinds: tuple[str, ...] = ("multipart/related",)) -> str:
+    """The boundary that a Content-Type names. Raises ClinicError where it is none of `kinds`."""
     message = Message()
     message["Content-Type"] = content_type
     boundary = message.get_param("boundary")
-    if message.get_content_type() != "multipart/related" or not isinstance(boundary, str) or not boundary:
+    if message.get_content_type() not in kinds or not isinstance(boundary, str) or not boundary:
         raise ClinicError(
-            "the body is no multipart/related", mend="Send DICOM as PS3.18 10.5 (STOW-RS) says."
+            f"the body is no {' or '.join(kinds)}", mend="Send DICOM as PS3.18 10.5 (STOW-RS) says."
         )
     return boundary
 
@@ -60,6 +60,7 @@ class Splitter:
         end: Callable[[Sink], None],
         limit: int,
         parts: int = MAX_PARTS,
+        kinds: tuple[str, ...] = ("multipart/related",),
     ) -> None:
         from python_multipart.multipart import MultipartParser
 
@@ -74,7 +75,7 @@ class Splitter:
             "on_end": self._body_ends,
         }
         self._parser = MultipartParser(
-            boundary_of(content_type),
+            boundary_of(content_type, kinds),
             callbacks,  # type: ignore[arg-type]
             max_header_count=MAX_HEADERS,
             max_header_size=MAX_HEADER_BYTES,

@@ -5,8 +5,10 @@ from hilum.clinic.ledger.deliveries import Deliveries
 from hilum.clinic.ledger.instances import Facts, Instances
 from hilum.clinic.ledger.pulls import Pulls
 from hilum.clinic.ledger.queue import Claim, Queue
+from hilum.clinic.ledger.reviews import Review, Reviews
 from hilum.clinic.ledger.tokens import Tokens
 from hilum.clinic.ledger.trail import Trail
+from hilum.clinic.ledger.worklist import Worklist
 
 __all__ = [
     "Claim",
@@ -16,6 +18,9 @@ __all__ = [
     "Ledger",
     "Pulls",
     "Queue",
+    "Review",
+    "Reviews",
     "Tokens",
     "Trail",
+    "Worklist",
 ]

@@ -179,3 +179,17 @@ tokens = Table(
     Column("expires", Float),
     Column("revoked", Boolean, nullable=False),
 )
+
+# What a person said of a film: rows are added, never changed. `findings`: {name, bundle, verdict} each; `boxes`: {name, box}
+# each, in the film's pixels, or null where the boxes were not looked at.
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("instance_id", ForeignKey("instances.id"), nullable=False, index=True),
+    Column("result_id", ForeignKey("results.id"), nullable=False),
+    Column("time", Float, nullable=False),
+    Column("who", _NAME, nullable=False),
+    Column("findings", JSON, nullable=False),
+    Column("boxes", JSON(none_as_null=True)),
+)

@@ -38,6 +38,7 @@ EVENTS: dict[str, tuple[str, str]] = {
     "undelivered": ("110104", "DICOM Instances Transferred"),
     "released": ("110103", "DICOM Instances Accessed"),
     "retried": ("110103", "DICOM Instances Accessed"),
+    "reviewed": ("110103", "DICOM Instances Accessed"),
     "exported": ("110106", "Export"),
     "queried": ("110112", "Query"),
     "denied": ("110113", "Security Alert"),

@@ -1,0 +1,89 @@
+"""One service for all tests of the package, on small bundles, with films that were analysed in this process."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hilum.analysis.analyzer import Analyzer
+from hilum.clinic.analysing import Task, _analyse, dicom_writer
+from hilum.clinic.ledger import Ledger, Tokens, database
+from hilum.clinic.ledger.queue import Made
+from hilum.clinic.store import Store
+from tests.bundles_for_tests import classifier_bundle, dark_lungs_bundle
+from tests.clinic.helpers import film_of
+from tests.phantom import phantom
+
+pytest.importorskip("fastapi", reason="the extra 'serve' is not installed")
+
+from starlette.testclient import TestClient
+
+from hilum.service.app import create_app
+from hilum.service.desk import Desk
+from hilum.service.settings import Settings
+
+SETTINGS = Settings(film=2 * 2**20, body=3 * 2**20, idle=1.0, whole=3.0, archives=("http://pacs/dicom-web",))
+NAME = '<script>alert("x")</script>^Eve\r\nINFO forged'
+
+
+@pytest.fixture(scope="package")
+def desk() -> Iterator[Desk]:
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(database, "SYNCHRONOUS", "OFF")
+        place = Path(folder)
+        ledger = Ledger.open(place / "ledger.sqlite3")
+        with Desk(Store(place / "store", reserve=0), ledger, SETTINGS) as opened:
+            yield opened
+        ledger.close()
+
+
+@pytest.fixture(scope="package")
+def secrets(desk: Desk) -> dict[str, str]:
+    """A token of each scope, and `all` with every one."""
+    tokens = Tokens(desk.ledger)
+    scopes = ("submit", "read", "review", "admin")
+    made = {scope: tokens.make(f"only-{scope}", (scope,)) for scope in scopes}
+    return made | {"all": tokens.make("anna", scopes)}
+
+
+@pytest.fixture(scope="package")
+def film(desk: Desk) -> int:
+    """The number of a film that is done: a phantom, of a person with a hostile name."""
+    return analysed(desk, phantom_film(1000, PatientName=NAME, PatientID="P-77"))
+
+
+@pytest.fixture
+def client(desk: Desk) -> TestClient:
+    return TestClient(create_app(desk), base_url="http://hilum", raise_server_exceptions=False)
+
+
+@pytest.fixture
+def api(client: TestClient, secrets: dict[str, str]) -> TestClient:
+    client.headers["authorization"] = f"Bearer {secrets['all']}"
+    return client
+
+
+def phantom_film(seed: int, height: int = 400, width: int = 320, **elements: object) -> bytes:
+    stored = np.rint(phantom(0, height, width).pixels * 4095).astype(np.int64)
+    return film_of(stored, seed, ViewPosition="PA", **elements)
+
+
+def analysed(desk: Desk, data: bytes) -> int:
+    """Take a film in and analyse it with toy bundles, as a worker would; returns its number."""
+    outcome = desk.intake.accept([data], "upload", "a test")
+    assert outcome.kind == "queued", outcome
+    analyzer = Analyzer([classifier_bundle(), dark_lungs_bundle()], samples=4)
+    while (claim := desk.queue.claim("a test")) is not None:
+        with desk.store.making() as place:
+            task = Task(desk.store.film(claim.file), claim.sop_uid, place)
+            done = _analyse(analyzer, dicom_writer(), task)
+            made = Made(
+                done.bundles, desk.store.publish(place), done.files, done.summary, done.products, done.seconds
+            )
+        assert desk.queue.finish(claim, made)
+    assert outcome.job_id is not None
+    return outcome.job_id
