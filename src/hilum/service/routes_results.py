@@ -20,11 +20,10 @@ from hilum.service.routes_films import Number, desk, result_of, row_of
 router = APIRouter(tags=["results"], prefix="/films/{film_id}")
 
 
-def _kind(media: str, **more: Any) -> dict[int | str, dict[str, Any]]:
+def _kind(media: str) -> dict[int | str, dict[str, Any]]:
     return {
         200: {"content": {media: {"schema": {"type": "string", "format": "binary"}}}},
         **told(404, 409, 422),
-        **more,
     }
 
 
