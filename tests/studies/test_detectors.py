@@ -70,6 +70,7 @@ def carried_out(
     made = reproduce(request, device="cpu")
     assert {fault.partition(":")[0] for fault in made.faults} == {"broken, fold 1", "broken, fold 2"}
     assert all((request.place / path).is_file() for path in FIGURES)
+    assert not (request.place / "figures" / "auc-by-epoch.png").exists()  # their score is no AUC
     return request, json.loads(made.table.with_suffix(".json").read_text())
 
 

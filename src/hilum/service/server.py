@@ -89,6 +89,7 @@ class Server:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((self._config.host, self._config.port))
+            listening.listen(CONNECTIONS)  # here, so that whoever is told the port can connect
         except OSError as error:
             listening.close()
             raise ClinicError(

@@ -34,7 +34,7 @@ PIXELS = 320
 
 
 def draw(study: Study, variant: Variant, results: Sequence[ArmResult], folder: Path) -> list[Path]:
-    """Label distribution, ROC of every arm, losses; confusion matrices of exclusive classes."""
+    """Label distribution, ROC of every arm, losses, AUC by epoch; confusion matrices of exclusive classes."""
     titles = {result.arm: variant.arms[result.arm].title for result in results}
     films = {titles[result.arm]: final(result) for result in results}
     first = next(iter(films.values()))
@@ -48,8 +48,9 @@ def draw(study: Study, variant: Variant, results: Sequence[ArmResult], folder: P
             first.labels,
         ),
         _epochs(results, titles, folder / "losses.png", "loss"),
-        _epochs(results, titles, folder / "auc-by-epoch.png", "score"),
     ]
+    if study.metric != "mean_ap":  # the score of detectors is another
+        drawn.append(_epochs(results, titles, folder / "auc-by-epoch.png", "score"))
     if study.metric == "accuracy":
         for result in results:
             p = final(result)
