@@ -208,3 +208,12 @@ def test_only_archives_that_are_configured_are_asked(intake: Intake) -> None:
     for source, study in (("http://169.254.169.254/", "1.2.3"), (ours[0], "1.2/../3")):
         with pytest.raises(ClinicError):
             intake.refer(source, study, ours, "webhook", "orthanc")
+
+
+@pytest.mark.parametrize("name", ["../../etc", "a" * 31, "..", "", "A" * 64, "a/b"])
+def test_what_the_store_did_not_name_is_no_path(name: str, tmp_path: Path) -> None:
+    """HAZARDS 30 to 32."""
+    store = Store(tmp_path / "store", reserve=0)
+    for place in (store.film, store.result):
+        with pytest.raises(ClinicError, match="names nothing in the store"):
+            place(name)

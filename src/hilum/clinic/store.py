@@ -49,13 +49,13 @@ class Store:
             ) from error
 
     def film(self, digest: str) -> Path:
-        """Where the film of this SHA-256 lies, or would."""
-        assert re.fullmatch("[0-9a-f]{64}", digest)
+        """Where the film of this SHA-256 lies, or would. Raises ClinicError for what is none."""
+        _refuse_other("[0-9a-f]{64}", digest)
         return self.films / digest[:2] / digest
 
     def result(self, folder: str) -> Path:
-        """Where a result's folder lies, by its name in the ledger."""
-        assert folder.isalnum()
+        """Where a result's folder lies, by its name in the ledger. Raises ClinicError for what is none."""
+        _refuse_other("[0-9a-f]{32}", folder)
         return self.results / folder[:2] / folder
 
     def receiving(self, limit: int = MAX_FILE_BYTES) -> Part:
@@ -109,6 +109,12 @@ class Store:
                         shutil.rmtree(path) if path.is_dir() else path.unlink()
                         swept += 1
         return swept
+
+
+def _refuse_other(pattern: str, given: str) -> None:
+    """So that nothing but a name that the store gave becomes a path."""
+    if not re.fullmatch(pattern, given):
+        raise ClinicError(f"'{given}' names nothing in the store")
 
 
 class Part:
