@@ -1,9 +1,9 @@
 """Where the clinic keeps files: films as they came, by digest; results, each a folder; nothing named by what data says.
 
-    STORE/ledger.sqlite3          unless the ledger lies elsewhere
-    STORE/films/ab/abcd...        a file's SHA-256 is its name
-    STORE/results/ab/abcd.../     a random name; `report.json`, `report.html`, ... inside
-    STORE/work/                   what is not whole yet; left-overs are swept at the next start
+    ledger.sqlite3                unless the ledger lies elsewhere
+    films/ab/abcd...              a file's SHA-256 is its name
+    results/ab/abcd.../           a random name; `report.json`, `report.html`, ... inside
+    work/                         what is not whole yet; left-overs are swept at the next start
 
 A file is whole and on the disk before its name appears (fsync, rename, fsync of the folder), so a kill or a power cut leaves
 a left-over and no half film.
