@@ -54,6 +54,11 @@ BundleOption = Annotated[
     ),
 ]
 SamplesOption = Annotated[int, typer.Option(min=0, help="Monte Carlo dropout samples; 0 for no uncertainty.")]
+TimeoutOption = Annotated[float, typer.Option(min=1, help="Seconds that analysing a film may take.")]
+MemoryOption = Annotated[
+    float, typer.Option(min=0.1, help="GiB that an analysis may take beyond its bundles.")
+]
+LargestOption = Annotated[int, typer.Option(min=1, help="MiB that a film may have.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 

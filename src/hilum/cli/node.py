@@ -10,8 +10,11 @@ from hilum.cli.clinic_parts import (
     BundleOption,
     DatabaseOption,
     DeliverOption,
+    LargestOption,
+    MemoryOption,
     SamplesOption,
     StoreOption,
+    TimeoutOption,
     WorkersOption,
 )
 
@@ -37,11 +40,9 @@ def node(
     deliver: DeliverOption = None,
     bundle: BundleOption = None,
     samples: SamplesOption = 30,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds that analysing a film may take.")] = 300.0,
-    memory: Annotated[
-        float, typer.Option(min=0.1, help="GiB that an analysis may take beyond its bundles.")
-    ] = 6.0,
-    largest: Annotated[int, typer.Option(min=1, help="MiB that a film may have.")] = 256,
+    timeout: TimeoutOption = 300.0,
+    memory: MemoryOption = 6.0,
+    largest: LargestOption = 256,
     connections: Annotated[int, typer.Option(min=1, help="Connections at once.")] = 20,
     idle: Annotated[float, typer.Option(min=1, help="Seconds that a peer may say nothing.")] = 30.0,
 ) -> None:

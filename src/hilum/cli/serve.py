@@ -12,8 +12,11 @@ from hilum.cli.clinic_parts import (
     DatabaseOption,
     DeliverOption,
     JsonOption,
+    LargestOption,
+    MemoryOption,
     SamplesOption,
     StoreOption,
+    TimeoutOption,
     WorkersOption,
 )
 from hilum.errors import ClinicError, MissingExtraError
@@ -55,16 +58,14 @@ def serve(
         ),
     ] = None,
     names: Annotated[bool, typer.Option(help="Show a patient's name and number in the reading view.")] = True,
-    largest: Annotated[int, typer.Option(min=1, help="MiB that a film may have.")] = 256,
+    largest: LargestOption = 256,
     database: DatabaseOption = None,
     workers: WorkersOption = 1,
     deliver: DeliverOption = None,
     bundle: BundleOption = None,
     samples: SamplesOption = 30,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds that analysing a film may take.")] = 300.0,
-    memory: Annotated[
-        float, typer.Option(min=0.1, help="GiB that an analysis may take beyond its bundles.")
-    ] = 6.0,
+    timeout: TimeoutOption = 300.0,
+    memory: MemoryOption = 6.0,
 ) -> None:
     """Serve the API and the page: hand films in, read them in a browser, fetch results.
 

@@ -11,8 +11,10 @@ from hilum.cli.clinic_parts import (
     BundleOption,
     DatabaseOption,
     DeliverOption,
+    MemoryOption,
     SamplesOption,
     StoreOption,
+    TimeoutOption,
     WorkersOption,
 )
 
@@ -45,10 +47,8 @@ def watch(
     deliver: DeliverOption = None,
     bundle: BundleOption = None,
     samples: SamplesOption = 30,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds that analysing a film may take.")] = 300.0,
-    memory: Annotated[
-        float, typer.Option(min=0.1, help="GiB that an analysis may take beyond its bundles.")
-    ] = 6.0,
+    timeout: TimeoutOption = 300.0,
+    memory: MemoryOption = 6.0,
 ) -> None:
     """Watch an archive for new CR and DX chest studies, fetch their films, analyse them and store the results back.
 

@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from hilum.cli.clinic_parts import BundleOption, DatabaseOption, DeliverOption, SamplesOption, StoreOption
+from hilum.cli.clinic_parts import (
+    BundleOption,
+    DatabaseOption,
+    DeliverOption,
+    MemoryOption,
+    SamplesOption,
+    StoreOption,
+    TimeoutOption,
+)
 
 
 def worker(
@@ -18,10 +26,8 @@ def worker(
     deliver: DeliverOption = None,
     bundle: BundleOption = None,
     samples: SamplesOption = 30,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds a film may take.")] = 300.0,
-    memory: Annotated[
-        float, typer.Option(min=0.1, help="GiB that an analysis may take beyond its bundles.")
-    ] = 6.0,
+    timeout: TimeoutOption = 300.0,
+    memory: MemoryOption = 6.0,
     once: Annotated[bool, typer.Option("--once", help="End once nothing waits in the queue.")] = False,
 ) -> None:
     """Analyse the films that wait in the queue of a store, until it is stopped.
