@@ -107,14 +107,27 @@ def test_a_joined_arm_begins_with_the_weights_of_both_trainings(carried_out: tup
     assert [(job.arm, job.number) for job in request.preliminaries()] == [("ssl", 1), ("gan", 1)]
     job = next(job for job in request.jobs() if job.arm == "joined" and job.fold == 1)
     model = build_model(job.recipe)
-    learnt = load_file(request.place / "runs/ssl/1/bundle/weights.safetensors")
-    gan = load_file(request.place / "runs/gan/1/bundle/weights.safetensors")
+    learnt, gan = (load_file(job.weights) for job in request.preliminaries())
     name = "layers.0.parametrizations.weight.original"
     assert np.allclose(model.discriminator.state_dict()[name], gan[f"discriminator.{name}"].float())
     own = model.backbone.net.state_dict()
     assert np.allclose(own["conv1.0.weight"], learnt["backbone.conv1.0.weight"].float())
     assert job.recipe.model.pretrained is not None
     assert job.recipe.model.pretrained[2] is None
+
+
+def test_variants_share_what_is_trained_once(films: Path, tmp_path: Path):
+    toy = study(films)
+    one = toy.variants["published"]
+    longer = one.model_copy(deep=True)
+    longer.preliminaries["gan"].recipe["phases"] = [ONLY[0] | {"epochs": 7}]
+    toy = toy.model_copy(update={"variants": {"published": one, "light": one, "longer": longer}})
+    ssl, gan = zip(
+        *([job.folder for job in Request(toy, name, films, tmp_path).preliminaries()] for name in toy.variants),
+        strict=True,
+    )
+    assert len(set(ssl)) == 1
+    assert gan[0] == gan[1] != gan[2]
 
 
 def test_what_went_before_is_told(carried_out: tuple[Request, dict[str, Any]]):

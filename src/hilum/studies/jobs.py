@@ -111,14 +111,22 @@ class Request:
         """The runs that the arms asked for begin with; of `changes` those that begin with such a run's name count."""
         variant = self.study.variant(self.variant)
         wanted = {name for arm in self.arms or variant.arms for name in variant.arms[arm].preliminaries}
-        made = []
-        for name, before in variant.preliminaries.items():
-            own = [c.removeprefix(f"{name}.") for c in self.changes if _whose(c) == name]
-            folds = (0,) if before.once else self.folds or variant.folds
-            for fold in folds if name in wanted else ():
-                recipe = self.study.preliminary_recipe(self.variant, name, fold, (*self._places, *own))
-                made.append(Job(name, fold, recipe, self._folder(name, fold)))
-        return made
+        return [
+            self._before(variant, name, fold)
+            for name, before in variant.preliminaries.items()
+            if name in wanted
+            for fold in ((0,) if before.once else self.folds or variant.folds)
+        ]
+
+    def _before(self, variant: Variant, name: str, fold: int) -> Job:
+        """The preliminary before `fold`. One that is trained once lies beside the variants: those whose recipe of it is the
+        same share it."""
+        once = variant.preliminaries[name].once
+        own = [c.removeprefix(f"{name}.") for c in self.changes if _whose(c) == name]
+        recipe = self.study.preliminary_recipe(self.variant, name, 0 if once else fold, (*self._places, *own))
+        if not once:
+            return Job(name, fold, recipe, self._folder(name, fold))
+        return Job(name, 0, recipe, self.out / "once" / f"{name}-{recipe.digest[:8]}" / "1")
 
     def _begin(self, variant: Variant, arm: str, fold: int) -> list[str]:
         """The change that makes an arm begin with what was learnt before it."""
@@ -130,8 +138,7 @@ class Request:
         def start(entry: str | None) -> str | None:
             if entry is None or entry not in names:
                 return entry
-            folder = self._folder(entry, 0 if names[entry].once else fold)
-            return str((folder / WEIGHTS).absolute())
+            return str(self._before(variant, entry, fold).weights)
 
         starts = [start(entry) for entry in after] if isinstance(after, tuple) else start(after)
         return [f"model.pretrained={json.dumps(starts)}"]

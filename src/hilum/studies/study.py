@@ -47,7 +47,8 @@ class Published(Section):
 class Preliminary(Section):
     """A training that goes before an arm's own, fold by fold: the arm's encoder begins with its weights.
 
-    `once`: before all folds together, where none of its films is tested in any of them (an official split).
+    `once`: before all folds together, where none of its films is tested in any of them (an official split), and before the
+    arms of every variant that asks for the same.
     """
 
     title: str
