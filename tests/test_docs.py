@@ -33,7 +33,7 @@ from hilum.datasets import pixel_store, registry
 from hilum.datasets.augment import Augmentation
 from hilum.errors import HilumError
 from hilum.images import preparation
-from hilum.learning import losses, recipe
+from hilum.learning import recipe, recipe_losses
 from hilum.models import registry as models
 from tests.bundles_for_tests import classifier_bundle, unet_bundle
 
@@ -256,7 +256,7 @@ def test_every_part_of_a_recipe_is_explained() -> None:
     parts = [
         *(part for part in vars(recipe).values() if _is_model(part) and part.__module__ == recipe.__name__),
         *(part for part in vars(preparation).values() if _is_model(part)),
-        *get_args(get_args(losses.AnyLoss)[0]),
+        *get_args(get_args(recipe_losses.AnyLoss)[0]),
         Augmentation,
     ]
     page = (DOCS / "train.md").read_text()

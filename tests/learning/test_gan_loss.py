@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from hilum.learning.gan_loss import gradient_penalty, shares, taken_for_real, told_apart
-from hilum.learning.losses import Gan
+from hilum.learning.recipe_losses import Gan
 from hilum.models import build
 
 REAL, MADE = torch.tensor([0.3, -1.2, 2.0]), torch.tensor([-0.5, 0.1])

@@ -174,7 +174,7 @@ def test_the_generator_steps_at_every_nth_batch_across_epochs(films: Path, tmp_p
 def test_a_loss_that_is_no_number_stops_the_run_and_is_named(
     films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ):
-    monkeypatch.setattr("hilum.learning.losses.told_apart", lambda real, *_: real.sum() * float("nan"))
+    monkeypatch.setattr("hilum.learning.recipe_losses.told_apart", lambda real, *_: real.sum() * float("nan"))
     with pytest.raises(
         CollapseError, match=r"discriminator's loss, penalty and all, is nan in epoch 1.*rate"
     ):
@@ -184,7 +184,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_is_named(
 
 def test_an_infinite_penalty_stops_the_run(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
-        "hilum.learning.losses.gradient_penalty", lambda _, real, *rest: real.sum() * 0 + float("inf")
+        "hilum.learning.recipe_losses.gradient_penalty", lambda _, real, *rest: real.sum() * 0 + float("inf")
     )
     with pytest.raises(CollapseError, match="is inf"):
         train(wish(films), tmp_path / "run")

@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from hilum.errors import RecipeError
 from hilum.learning.building import build_model
-from hilum.learning.losses import Joint, binary_cross_entropy
+from hilum.learning.losses import binary_cross_entropy
 from hilum.learning.recipe import Recipe
+from hilum.learning.recipe_losses import Joint
 from hilum.learning.run import train
 from hilum.learning.tasks.join import generator_of
 from hilum.models.gan import Discriminator, Gan

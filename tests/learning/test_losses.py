@@ -10,7 +10,7 @@ import torch
 from scipy.special import expit
 from torch.nn import functional as F
 
-from hilum.learning import losses
+from hilum.learning import losses, recipe_losses
 from hilum.learning.losses import binary_cross_entropy, binary_focal, cross_entropy, soft_dice
 
 NAN = float("nan")
@@ -94,20 +94,20 @@ def test_joined_losses_are_sums():
     logits, targets = case(4, (2, 1, 6, 6))
     dice = soft_dice(logits, targets, 2.0)
     assert torch.isclose(
-        losses.BCEDice(smooth=2.0)(logits, targets), binary_cross_entropy(logits, targets) + dice
+        recipe_losses.BCEDice(smooth=2.0)(logits, targets), binary_cross_entropy(logits, targets) + dice
     )
-    joined = losses.FocalDice(alpha=0.4, gamma=1.5, smooth=2.0)(logits, targets)
+    joined = recipe_losses.FocalDice(alpha=0.4, gamma=1.5, smooth=2.0)(logits, targets)
     assert torch.isclose(joined, binary_focal(logits, targets, 0.4, 1.5) + dice)
 
 
 BINARY = [
-    losses.BinaryCrossEntropy(),
-    losses.Focal(),
-    losses.Focal(gamma=0.5),
-    losses.Focal(gamma=0.0),
-    losses.Dice(),
-    losses.BCEDice(),
-    losses.FocalDice(gamma=0.5),
+    recipe_losses.BinaryCrossEntropy(),
+    recipe_losses.Focal(),
+    recipe_losses.Focal(gamma=0.5),
+    recipe_losses.Focal(gamma=0.0),
+    recipe_losses.Dice(),
+    recipe_losses.BCEDice(),
+    recipe_losses.FocalDice(gamma=0.5),
 ]
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hilum.boxes import iou
-from hilum.learning.losses import SetPrediction
+from hilum.learning.recipe_losses import SetPrediction
 from hilum.learning.set_loss import SetGains, matched, overlaps, set_loss
 from hilum.models import build
 from hilum.models.contract import Taught

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from hilum.datasets.manifest import Manifest
 from hilum.errors import RecipeError
-from hilum.learning import losses, phases, run, weights
+from hilum.learning import phases, recipe_losses, run, weights
 from hilum.learning.losses import binary_cross_entropy, binary_focal, cross_entropy
 from hilum.learning.material import gather
 from hilum.learning.recipe import Recipe
@@ -61,12 +61,14 @@ def test_positive_weights_in_bce_are_torchs():
     )
     expected = values[~targets.isnan()].mean()
     assert torch.isclose(binary_cross_entropy(logits, targets, weight), expected)
-    assert torch.isclose(losses.BinaryCrossEntropy(positive_weight=(0.5, 2, 7))(logits, targets), expected)
+    assert torch.isclose(
+        recipe_losses.BinaryCrossEntropy(positive_weight=(0.5, 2, 7))(logits, targets), expected
+    )
 
 
 def test_positive_weights_in_focal_multiply_alpha_of_the_positives():
     logits, targets = case(6)
-    weighted = losses.Focal(alpha=0.4, gamma=1.5, positive_weight=(2.0, 1.0, 3.0))(logits, targets)
+    weighted = recipe_losses.Focal(alpha=0.4, gamma=1.5, positive_weight=(2.0, 1.0, 3.0))(logits, targets)
     known, by_hand = (~targets.isnan()).sum(), 0.0
     for column, weight in enumerate((2.0, 1.0, 3.0)):
         z, t = logits[:, column].numpy(), targets[:, column].numpy()
@@ -85,7 +87,7 @@ def test_class_weights_in_cross_entropy_are_torchs():
     weight = torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64)
     expected = F.cross_entropy(logits[classes >= 0], classes[classes >= 0], weight)
     assert torch.isclose(cross_entropy(logits, classes, weights=weight), expected)
-    assert torch.isclose(losses.CrossEntropy(class_weights=(0.2, 1.0, 3.0))(logits, classes), expected)
+    assert torch.isclose(recipe_losses.CrossEntropy(class_weights=(0.2, 1.0, 3.0))(logits, classes), expected)
 
 
 def test_balanced_weights_see_training_films_alone_and_are_written_down(recipe: Make, tmp_path: Path):

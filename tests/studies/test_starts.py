@@ -123,7 +123,10 @@ def test_variants_share_what_is_trained_once(films: Path, tmp_path: Path):
     longer.preliminaries["gan"].recipe["phases"] = [ONLY[0] | {"epochs": 7}]
     toy = toy.model_copy(update={"variants": {"published": one, "light": one, "longer": longer}})
     ssl, gan = zip(
-        *([job.folder for job in Request(toy, name, films, tmp_path).preliminaries()] for name in toy.variants),
+        *(
+            [job.folder for job in Request(toy, name, films, tmp_path).preliminaries()]
+            for name in toy.variants
+        ),
         strict=True,
     )
     assert len(set(ssl)) == 1

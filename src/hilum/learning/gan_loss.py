@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hilum.learning.losses import binary_cross_entropy
+
 Adversarial = Literal["wgan_gp", "sigmoid"]
 
 
@@ -58,3 +60,8 @@ def shares(logits: Tensor, targets: Tensor) -> Tensor:
     logits, targets, positive = logits[part], targets[part], positive[part]
     log_shares = logits.masked_fill(targets.isnan(), -torch.inf).log_softmax(1)
     return -(torch.where(positive, log_shares, 0.0).sum(1) / positive.sum(1)).mean()
+
+
+def named(logits: Tensor, targets: Tensor, how: str) -> Tensor:
+    """The loss of a discriminator's findings, (n, outputs) each: `shares` for `softmax`, else a cross-entropy each."""
+    return shares(logits, targets) if how == "softmax" else binary_cross_entropy(logits, targets)

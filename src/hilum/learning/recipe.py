@@ -19,9 +19,9 @@ from hilum.errors import EvaluationError
 from hilum.evaluation.thresholds import choose_thresholds
 from hilum.findings import has_side
 from hilum.images.preparation import Preparation
-from hilum.learning.losses import DETECTION, WEIGHTS, AnyLoss, BinaryCrossEntropy, Joint
 from hilum.learning.pretexts.options import PretextLoss
 from hilum.learning.recipe_data import Data, Section
+from hilum.learning.recipe_losses import DETECTION, WEIGHTS, AnyLoss, BinaryCrossEntropy, Joint
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 

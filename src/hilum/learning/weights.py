@@ -10,9 +10,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from hilum.errors import RecipeError
-from hilum.learning.losses import WEIGHTS, AnyLoss, Joint
 from hilum.learning.material import Part
 from hilum.learning.recipe import Phase
+from hilum.learning.recipe_losses import WEIGHTS, AnyLoss, Joint
 
 logger = logging.getLogger(__name__)
 

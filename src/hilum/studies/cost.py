@@ -11,10 +11,10 @@ import torch
 
 from hilum.datasets.manifest import Manifest
 from hilum.learning.building import build_model
-from hilum.learning.losses import Gan, Joint, SetPrediction, Yolo
 from hilum.learning.material import manifest_of, parted
 from hilum.learning.pretexts.options import PretextLoss
 from hilum.learning.recipe import Phase, Recipe
+from hilum.learning.recipe_losses import Gan, Joint, SetPrediction, Yolo
 from hilum.learning.tasks import Pretrain
 from hilum.models.contract import Detector, Encoder, Generative
 from hilum.models.ssgan_vit import SsganVit

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from hilum.errors import RecipeError
-from hilum.learning.losses import Joint
 from hilum.learning.recipe import Recipe
+from hilum.learning.recipe_losses import Joint
 from hilum.learning.tasks.classify import MultiLabel
 from hilum.models.gan import Generator
 from hilum.models.pretrained import load_pretrained
