@@ -15,8 +15,8 @@ from hilum.datasets.split import (
     leaky_holdout,
     official,
     patients_on_two_sides,
-    stratify,
 )
+from hilum.datasets.stratify import stratify
 from hilum.errors import SplitError
 
 SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}

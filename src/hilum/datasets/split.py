@@ -1,9 +1,7 @@
 """Splits by patient: held out, k-fold or official; none can put a patient on two sides, but for `leaky_holdout`,
 which is there to show what that does.
 
-Groups are balanced over the label matrix by iterative stratification (Sechidis, Tsoumakas and Vlahavas, On
-the Stratification of Multi-Label Data, ECML PKDD 2011), carried from examples to groups: a patient's films
-move together and weigh what they hold.
+Parts are balanced over the label matrix by iterative stratification (`stratify`).
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from hilum.datasets.manifest import Manifest
+from hilum.datasets.stratify import stratify
 from hilum.errors import SplitError
 
 WithoutPatient = Literal["refuse", "own"]
@@ -209,46 +208,6 @@ def patients_on_two_sides(manifest: Manifest, split: Split) -> int:
     )
     sides = known.group_by("patient").agg(pl.col("split").n_unique())
     return int((sides["split"] > 1).sum())
-
-
-def stratify(
-    counts: NDArray[np.float64], sizes: NDArray[np.float64], shares: NDArray[np.float64], seed: int
-) -> NDArray[np.int64]:
-    """Side of each group, (groups,) in [0, sides): iterative stratification of Sechidis 2011, algorithm 1,
-    on groups.
-
-    `counts`: (groups, labels) positives of each label in each group; `sizes`: (groups,) examples; `shares`:
-    (sides,) summing to 1. The rarest label left is dealt first, its fullest groups first, each to the side
-    that wants most of that label, then most examples; ties fall by `seed`. Groups without any positive go
-    where most examples are wanted.
-    """
-    rng = np.random.default_rng(seed)
-    # Groups in an order that the seed decides; a stable sort by weight then keeps chance among equals.
-    order = rng.permutation(len(sizes))
-    side = np.full(len(sizes), -1, np.int64)
-    want_label = np.outer(shares, counts.sum(0))
-    want_size = shares * sizes.sum()
-    left = counts.sum(0)
-
-    def deal(group: int, wanted: NDArray[np.float64]) -> None:
-        best = np.flatnonzero(wanted >= wanted.max() - 1e-9)
-        if len(best) > 1:
-            best = best[want_size[best] >= want_size[best].max() - 1e-9]
-        chosen = int(best[0] if len(best) == 1 else rng.choice(best))
-        side[group] = chosen
-        want_label[chosen] -= counts[group]
-        want_size[chosen] -= sizes[group]
-        np.subtract(left, counts[group], out=left)
-
-    while (left > 1e-9).any():
-        label = int(np.argmin(np.where(left > 1e-9, left, np.inf)))
-        holders = order[(side[order] < 0) & (counts[order, label] > 0)]
-        for group in holders[np.argsort(-counts[holders, label], kind="stable")]:
-            deal(int(group), want_label[:, label])
-    rest = order[side[order] < 0]
-    for group in rest[np.argsort(-sizes[rest], kind="stable")]:
-        deal(int(group), want_size)
-    return side
 
 
 def _stratified(
