@@ -50,10 +50,10 @@ def film(model, seed: int = 0):
 
 
 @contextmanager
-def formed(model):
+def formed(net):
     """timm's other form of attention, in which the weights are formed and go through a dropout layer; they are kept."""
     kept: list[torch.Tensor] = []
-    layers = [block.attn for block in model.backbone.blocks]
+    layers = [block.attn for block in net.blocks]
     handles = [a.attn_drop.register_forward_hook(lambda *call: kept.append(call[2])) for a in layers]
     for layer in layers:
         layer.fused_attn = False
@@ -70,7 +70,7 @@ def test_gradient_weighted_attention_is_that_of_autograd_through_formed_attentio
     images = film(model)
     found = gradient_weighted(model, images)
     prefix = model.backbone.num_prefix_tokens
-    with formed(model) as kept:
+    with formed(model.backbone) as kept:
         logits = model(images.clone().requires_grad_())[0]
         assert len(kept) == len(model.backbone.blocks)
         for label in range(3):
@@ -90,7 +90,7 @@ def test_rollout_is_the_product_of_formed_attention(name):
     model = made(name)
     images = film(model)
     prefix = model.backbone.num_prefix_tokens
-    with formed(model) as kept, torch.no_grad():
+    with formed(model.backbone) as kept, torch.no_grad():
         model(images)
     joined = torch.eye(kept[0].shape[-1])
     for weights in kept:
@@ -170,11 +170,62 @@ def test_an_ensemble_gives_the_mean_of_its_members_maps():
     assert (maps.amax((1, 2)) > 0).all()
 
 
+def joined_model(backbone: str | None, main: str = VITS[0]):
+    torch.manual_seed(0)
+    model = build(
+        "ssgan_vit", outputs=3, backbone=backbone, main=main, film=32, film_width=4, size=(64, 96)
+    ).eval()
+    for net in (block.net for block in (model.backbone, model.main) if block is not None):
+        if hasattr(net, "blocks") and hasattr(net, "patch_embed"):
+            net.blocks = net.blocks[:2]
+            for block in net.blocks:
+                nn.init.normal_(block.attn.qkv.weight, std=0.1)
+    return model
+
+
+def followed(net, model, images, label: int):
+    """Equations 5 and 6 of Chefer 2021 with whole matrices, on the 4 x 6 patches behind one class token."""
+    with formed(net) as kept:
+        logits = model(images.clone().requires_grad_())[0]
+        gradients = torch.autograd.grad(logits[label], kept)
+        identity = torch.eye(kept[0].shape[-1])
+        relevance = identity
+        for weights, gradient in zip(kept, gradients, strict=True):
+            relevance = relevance + (gradient * weights)[0].clamp_min(0).mean(0) @ relevance
+    return (relevance - identity)[1:25, 1:25].mean(0).reshape(4, 6).detach()
+
+
+@pytest.mark.parametrize("backbone", [None, "mobilenetv3_small_050", "vit_tiny_patch16_224"])
+def test_the_joined_model_is_followed_through_its_transformers_to_their_patches(backbone: str | None):
+    """The tokens of the discriminator take part in the attention and have no place on the grid."""
+    model = joined_model(backbone)
+    images = film(model)
+    nets = [model.main.net] + ([model.backbone.net] if backbone and backbone.startswith("vit") else [])
+    found = gradient_weighted(model, images)
+    assert found.shape == (3, 4, 6)
+    for label in range(3):
+        wanted = torch.stack([followed(net, model, images, label) for net in nets]).mean(0)
+        assert wanted.max() > 0
+        torch.testing.assert_close(found[label], wanted, rtol=1e-4, atol=1e-5 * float(wanted.max()))
+    assert rollout(model, images).shape == (4, 6)
+    assert 0 < float(rollout(model, images).sum()) < 1
+
+
+def test_encoders_of_different_grids_meet_on_the_finest():
+    model = joined_model("vit_tiny_patch16_224", main="vit_base_patch32_224")
+    assert rollout(model, film(model)).shape == (4, 6)
+
+
+def test_the_joined_model_around_a_convolutional_network_is_refused():
+    with pytest.raises(HilumError, match="no attention"):
+        check_attention(joined_model("vit_tiny_patch16_224", main="mobilenetv3_small_050"))
+
+
 @pytest.mark.parametrize(
     "options", [{"name": "mobilenetv3_small_050"}, {"name": "swin_tiny_patch4_window7_224", "size": (64, 64)}]
 )
 def test_models_without_attention_that_can_be_followed_are_refused(options):
     model = build("timm", outputs=2, **options)
     for method in (check_attention, lambda m: rollout(m, film(m)), lambda m: gradient_weighted(m, film(m))):
-        with pytest.raises(HilumError, match=r"no attention.*vit_\*.*attention_fusion.*score_cam"):
+        with pytest.raises(HilumError, match=r"no attention.*vit_\*.*attention_fusion.*ssgan_vit.*score_cam"):
             method(model)

@@ -11,7 +11,8 @@ gradient needs no second form of the layer either: of `mixed = weights @ values`
 values.
 
 Works for timm's vision transformers under average pooling (`timm` and `backbone_head` with vit_*, deit_*), for
-`attention_fusion`, and for ensembles of these (mean over members).
+`attention_fusion`, for the transformers of `ssgan_vit` where its main network is one (what its discriminator saw, and its
+tokens, are not in the map), and for ensembles of these. Several encoders make the mean of their maps.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hilum.errors import HilumError
 from hilum.models import Classifier
 from hilum.models.attention_fusion import AttentionFusion, SelfAttention
 from hilum.models.ensemble import Ensemble
+from hilum.models.ssgan_vit import SsganVit
 from hilum.models.timm_classifier import TimmClassifier
 
-WORKS_FOR = "timm's vision transformers (vit_*, deit_*), attention_fusion, and ensembles of these"
+WORKS_FOR = "timm's transformers (vit_*, deit_*), attention_fusion, ssgan_vit around a transformer, ensembles of these"
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class Layer:
 
 @dataclass
 class Seen:
-    """The attention of one film through one encoder, first layer first; patches follow `prefix` other tokens."""
+    """The attention of one film through one encoder, first layer first; the patches of `grid` follow `prefix` other tokens,
+    and may be followed by more."""
 
     prefix: int
     grid: tuple[int, int] = (0, 0)
@@ -65,7 +69,7 @@ class Seen:
 def check_attention(model: nn.Module) -> None:
     """Raises HilumError where the model has no attention that can be followed."""
     for part in _parts(model):
-        if not isinstance(part, AttentionFusion) and _transformer(part) is None:
+        if not isinstance(part, AttentionFusion) and not _transformers(part):
             raise HilumError(
                 "there is no attention in this model to make heatmaps of",
                 mend=f"Attention works for {WORKS_FOR}. For other models choose cam, grad_cam_plus_plus or score_cam.",
@@ -94,7 +98,7 @@ def gradient_weighted(model: Classifier, images: Tensor) -> Tensor:
                 pairs = [(layer, layer.gradient(next(gradients))) for layer in one.layers]
                 steps = [(g * layer.weights).clamp_min(0).mean(0) for layer, g in pairs]
                 relevant.append(_on_grid(_gathered(steps, one), one))
-            maps.append(torch.stack(relevant).mean(0))
+            maps.append(_mean(relevant))
     return torch.stack(maps).detach()
 
 
@@ -115,7 +119,7 @@ def rollout(model: Classifier, images: Tensor) -> Tensor:
         for layer in reversed(one.layers):
             row = (row + row @ layer.weights.mean(0)) / 2
         maps.append(_on_grid(row, one))
-    return torch.stack(maps).mean(0)
+    return _mean(maps)
 
 
 def _gathered(steps: Sequence[Tensor], seen: Seen) -> Tensor:
@@ -131,15 +135,31 @@ def _gathered(steps: Sequence[Tensor], seen: Seen) -> Tensor:
 
 
 def _start(seen: Seen, like: Tensor) -> Tensor:
-    """The pooling as a row over tokens: each patch alike, class and register tokens not at all."""
-    patches = len(like) - seen.prefix
+    """The pooling as a row over tokens: each patch alike, other tokens not at all."""
     row = like.new_zeros(len(like))
-    row[seen.prefix :] = 1 / patches
+    _patches(row, seen)[:] = 1 / len(_patches(row, seen))
     return row
 
 
+def _patches(row: Tensor, seen: Seen) -> Tensor:
+    return row[seen.prefix : seen.prefix + seen.grid[0] * seen.grid[1]]
+
+
 def _on_grid(row: Tensor, seen: Seen) -> Tensor:
-    return row[seen.prefix :].reshape(seen.grid)
+    return _patches(row, seen).reshape(seen.grid)
+
+
+def _mean(maps: Sequence[Tensor]) -> Tensor:
+    """Of maps (h', w'), on the finest grid among them."""
+    finest = max((each.shape for each in maps), key=lambda shape: shape[0] * shape[1])
+    return torch.stack(
+        [
+            each
+            if each.shape == finest
+            else F.interpolate(each[None, None], finest, mode="bilinear", align_corners=False)[0, 0]
+            for each in maps
+        ]
+    ).mean(0)
 
 
 @contextmanager
@@ -149,10 +169,12 @@ def _listening(model: nn.Module) -> Iterator[list[Seen]]:
     handles: list[Any] = []
     try:
         for part in _parts(model):
-            net = _transformer(part)
-            one = Seen(0) if net is None else Seen(net.num_prefix_tokens)
-            handles += _listen_to_fusion(part, one) if net is None else _listen_to_transformer(net, one)
-            seen.append(one)
+            if isinstance(part, AttentionFusion):
+                seen.append(Seen(0))
+                handles += _listen_to_fusion(part, seen[-1])
+            for net in _transformers(part):
+                seen.append(Seen(net.num_prefix_tokens))
+                handles += _listen_to_transformer(net, seen[-1])
         yield seen
     finally:
         for handle in handles:
@@ -213,12 +235,19 @@ def _parts(model: nn.Module) -> list[nn.Module]:
     return list(model.members) if isinstance(model, Ensemble) else [model]
 
 
-def _transformer(part: nn.Module) -> Any:
-    """The timm vision transformer that makes all of this classifier's map, or None."""
+def _transformers(part: nn.Module) -> list[Any]:
+    """The timm vision transformers that make this classifier's map; none where its main network is something else."""
+    if isinstance(part, SsganVit):
+        nets = [block.net for block in (part.main, part.backbone) if block is not None]
+    else:
+        nets = [part.backbone] if isinstance(part, TimmClassifier) else []
+    return [net for net in nets if _is_plain(net)] if nets and _is_plain(nets[0]) else []
+
+
+def _is_plain(net: Any) -> bool:
+    """A vision transformer with timm's own attention in every block."""
     from timm.models.vision_transformer import Attention, VisionTransformer
 
-    net = part.backbone if isinstance(part, TimmClassifier) else None
     if not isinstance(net, VisionTransformer):
-        return None
-    plain = all(type(getattr(block, "attn", None)) is Attention for block in net.blocks)
-    return net if plain else None
+        return False
+    return all(type(getattr(block, "attn", None)) is Attention for block in net.blocks)
