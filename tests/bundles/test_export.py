@@ -225,20 +225,17 @@ def test_a_bundle_without_forms_is_written_as_before():
     assert not {"precision", "exports", "half_at"} & (set(raw) | set(raw["calibration"]))
 
 
-def two_backbones(name: str, **options: object) -> Bundle:
-    """A model on two tiny backbones, in the place of the toy's one."""
+def of(name: str, **options: object) -> Bundle:
+    """Another model in the place of the toy's."""
     base = classifier_bundle()
-    options = {
-        "first": "mobilenetv3_small_050",
-        "second": "lcnet_050",
-        "channels": 1,
-        "size": (64, 64),
-        "dropout": 0.2,
-        **options,
-    }
+    options = {"channels": 1, "size": (64, 64), "dropout": 0.2, **options}
     torch.manual_seed(4)
     model = build(name, outputs=3, **options)
     return Bundle(base.info.model_copy(update={"model": Architecture(name=name, options=options)}), model)
+
+
+def two_backbones(name: str, **options: object) -> Bundle:
+    return of(name, first="mobilenetv3_small_050", second="lcnet_050", **options)
 
 
 def fused() -> Bundle:
@@ -255,8 +252,18 @@ def joined() -> Bundle:
     return ensemble([classifier_bundle(seed=seed) for seed in (0, 1)], "joined")
 
 
+def transformer() -> Bundle:
+    """It lays its patches on their grid: of one film as of several."""
+    return of("timm", name="vit_tiny_patch16_224")
+
+
+def with_a_discriminator() -> Bundle:
+    """Which sees the film at a size of its own."""
+    return of("ssgan_vit", backbone="lcnet_050", main="vit_tiny_patch16_224", film=32, film_width=4)
+
+
 @torch.inference_mode()
-@pytest.mark.parametrize("make", [fused, side_by_side, joined])
+@pytest.mark.parametrize("make", [fused, side_by_side, joined, transformer, with_a_discriminator])
 def test_models_of_several_parts_answer_as_torch_does_too(make, films, tmp_path):
     bundle = make()
     place = save(bundle if make is joined else lively(bundle, films), tmp_path / "toy")

@@ -64,7 +64,7 @@ def patches(backbone: Any, tokens: Tensor, images: Tensor) -> Tensor:
             mend="Choose a vit_*, deit_*, beit_*, eva02_* or swin_* model, or a convolutional one",
         )
     own = getattr(backbone, "fc_norm", nn.Identity())(tokens[:, prefix:])
-    return own.transpose(1, 2).reshape(len(images), -1, *grid_of(images.shape[-2:]))
+    return own.transpose(1, 2).unflatten(2, grid_of(images.shape[-2:]))
 
 
 class Backbone(nn.Module):

@@ -112,9 +112,8 @@ class SsganVit(Classifier):
         mean, std = (images.new_tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
         grey = (images * std + mean).mean(1, keepdim=True)
         if grey.shape[-2:] != (self.film, self.film):
-            grey = F.interpolate(
-                grey, (self.film, self.film), mode="bilinear", align_corners=False, antialias=True
-            )
+            down, across = (_resampling(n, self.film, grey) for n in grey.shape[-2:])
+            grey = down @ grey @ across.T
         return 2 * grey - 1
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
@@ -136,6 +135,13 @@ class Tokens(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         found: Tensor = self.norm(self.project(features.flatten(2).transpose(1, 2))) + self.place
         return found
+
+
+def _resampling(before: int, after: int, like: Tensor) -> Tensor:
+    """The matrix (after, before) of torch's antialiased bilinear resampling of a line: a product, which ONNX knows."""
+    lines = torch.eye(before, device=like.device)[None, None]
+    found = F.interpolate(lines, (after, before), mode="bilinear", align_corners=False, antialias=True)
+    return found[0, 0].to(like.dtype)
 
 
 def _with_tokens(net: Any, images: Tensor, further: Tensor) -> Tensor:
