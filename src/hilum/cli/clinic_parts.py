@@ -44,7 +44,8 @@ DeliverOption = Annotated[
     typer.Option(
         "--deliver",
         metavar="ADDRESS",
-        help="Send DICOM results there: http(s)://HOST/dicom-web, or dicom://AETITLE@HOST:PORT. Repeat it for several.",
+        help="Send DICOM results there: http(s)://HOST/dicom-web, or dicom://AETITLE@HOST:PORT (dicoms:// by TLS)."
+        " Repeat it for several.",
     ),
 ]
 BundleOption = Annotated[
@@ -58,6 +59,8 @@ TimeoutOption = Annotated[float, typer.Option(min=1, help="Seconds that analysin
 MemoryOption = Annotated[
     float, typer.Option(min=0.1, help="GiB that an analysis may take beyond its bundles.")
 ]
+TlsCertOption = Annotated[Path | None, typer.Option(metavar="FILE", help="A certificate, PEM.")]
+TlsKeyOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Its key, PEM.")]
 LargestOption = Annotated[int, typer.Option(min=1, help="MiB that a film may have.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 

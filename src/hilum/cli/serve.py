@@ -17,6 +17,8 @@ from hilum.cli.clinic_parts import (
     SamplesOption,
     StoreOption,
     TimeoutOption,
+    TlsCertOption,
+    TlsKeyOption,
     WorkersOption,
 )
 from hilum.errors import ClinicError, MissingExtraError
@@ -43,8 +45,8 @@ def serve(
         str, typer.Option(metavar="ADDRESS", help="The address to listen on; 0.0.0.0 for all.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 for one that is free.")] = 8080,
-    tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="A certificate, PEM.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key, PEM.")] = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
     behind_proxy: Annotated[
         bool,
         typer.Option(

@@ -14,18 +14,19 @@ from hilum.clinic.ledger import Deliveries, Ledger
 from hilum.clinic.ledger.deliveries import Parcel
 from hilum.clinic.ledger.retries import FIRST_WAIT
 from hilum.clinic.store import Store
+from hilum.clinic.tls import of_a_sender
 from hilum.errors import ClinicError, HilumError, MissingExtraError, one_line
 
 logger = logging.getLogger(__name__)
 
 PAUSE = 2.0  # seconds between looks where nothing is due
 SECONDS = 60.0  # that an archive may take for an answer
-_NODE = re.compile(r"dicom://([!-~ ]{1,16})@([\w.\-]+|\[[0-9a-fA-F:]+\]):(\d{1,5})/?")
+_NODE = re.compile(r"(dicoms?)://([!-~ ]{1,16})@([\w.\-]+|\[[0-9a-fA-F:]+\]):(\d{1,5})/?")
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where results go: `http(s)://.../dicom-web` by STOW-RS, or `dicom://AETITLE@HOST:PORT` by C-STORE.
+    """Where results go: `http(s)://.../dicom-web` by STOW-RS, or `dicom://AETITLE@HOST:PORT` by C-STORE, `dicoms://` by TLS.
 
     Raises ClinicError for any other address.
     """
@@ -35,7 +36,7 @@ class Target:
     def __post_init__(self) -> None:
         if self.is_web:
             Archive(self.address).close()
-        elif not _NODE.fullmatch(self.address) or int(self._node()[2]) > 65535:
+        elif not _NODE.fullmatch(self.address) or int(self._node()[3]) > 65535:
             raise ClinicError(
                 f"'{self.address}' is no archive's address",
                 mend="Give http(s)://HOST/PATH or dicom://AETITLE@HOST:PORT.",
@@ -54,13 +55,13 @@ class Target:
             finally:
                 archive.close()
         else:
-            title, host, port = self._node()
-            _c_store(paths, title, host.strip("[]"), int(port), calling)
+            scheme, title, host, port = self._node()
+            _c_store(paths, title, host.strip("[]"), int(port), calling, scheme == "dicoms")
 
-    def _node(self) -> tuple[str, str, str]:
+    def _node(self) -> tuple[str, str, str, str]:
         found = _NODE.fullmatch(self.address)
         assert found is not None
-        return found[1], found[2], found[3]
+        return found[1], found[2], found[3], found[4]
 
 
 class Deliverer:
@@ -106,7 +107,7 @@ class Deliverer:
         return [folder / name for name in parcel.files]
 
 
-def _c_store(paths: Sequence[Path], title: str, host: str, port: int, calling: str) -> None:
+def _c_store(paths: Sequence[Path], title: str, host: str, port: int, calling: str, tls: bool) -> None:
     try:
         from pynetdicom import AE
     except ImportError:
@@ -118,7 +119,8 @@ def _c_store(paths: Sequence[Path], title: str, host: str, port: int, calling: s
     datasets = [dcmread(path) for path in paths]
     for kind in {(d.SOPClassUID, d.file_meta.TransferSyntaxUID) for d in datasets}:
         entity.add_requested_context(*kind)
-    association = entity.associate(host, port, ae_title=title)
+    secured = (of_a_sender(), host) if tls else None
+    association = entity.associate(host, port, ae_title=title, tls_args=secured)
     if not association.is_established:
         raise ClinicError(f"{title} at {host}:{port} does not take a connection")
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
+import ssl
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,6 +70,7 @@ class Node:
     ----------
     peers: who may send. Without any, whoever is on this machine, and `host` must be a loopback address.
     title: its own AE title; a peer that calls it otherwise is refused. port: 0 for any that is free.
+    tls: see `clinic.tls.of_a_node`; without it everything is sent in the clear.
 
     Raises ClinicError for a `host` that others reach without a list of peers.
     """
@@ -81,6 +83,7 @@ class Node:
         host: str = "127.0.0.1",
         port: int = PORT,
         bounds: Bounds = Bounds(),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         if not peers and not ipaddress.ip_address(host).is_loopback:
             raise ClinicError(
@@ -88,7 +91,7 @@ class Node:
                 mend="Name who may send: --peer TITLE@ADDRESS.",
             )
         self.intake, self.peers, self.host, self.port = intake, tuple(peers), host, port
-        self.title, self.bounds = title, bounds
+        self.title, self.bounds, self.tls = title, bounds, tls
         self._server: GuardedServer | None = None
 
     def start(self) -> int:
@@ -116,6 +119,7 @@ class Node:
                 networks=networks if len(networks) == len(self.peers) else (),
                 bounds=self.bounds,
                 refused=self._refused,
+                tls=self.tls,
             )
         except OSError as error:
             raise ClinicError(f"port {self.port} cannot be listened on ({error.strerror})") from error

@@ -6,6 +6,8 @@ pynetdicom reads as much as a PDU's header claims, and waits as long as the peer
 from __future__ import annotations
 
 import ipaddress
+import socket
+import ssl
 import threading
 import time
 import weakref
@@ -77,6 +79,12 @@ class GuardedSocket(AssociationSocket):
 class _Handler(RequestHandler):
     server: GuardedServer
 
+    def handle(self) -> None:
+        """In this connection's own thread, so that a peer who is slow to shake hands keeps no other waiting."""
+        if self.server.tls is not None:
+            self.request = self.server.secured(self.request, self.server.tls)
+        super().handle()
+
     def _create_association(self) -> Any:
         association = super()._create_association()
         guarded: Any = association.dul.socket
@@ -90,7 +98,8 @@ class _Handler(RequestHandler):
 class GuardedServer(ThreadedAssociationServer):
     """Accepts connections from `networks` alone (any where it is empty), and bounds what comes over each and over all.
 
-    `refused` is told the address and the reason of each connection that is closed for it.
+    `refused` is told the address and the reason of each connection that is closed for it. `tls`: with it nothing is spoken
+    but TLS.
     """
 
     def __init__(
@@ -99,13 +108,15 @@ class GuardedServer(ThreadedAssociationServer):
         networks: Sequence[Network] = (),
         bounds: Bounds = Bounds(),
         refused: Callable[[str, str], None] = lambda address, reason: None,
+        tls: ssl.SSLContext | None = None,
         **options: Any,
     ) -> None:
-        self.networks, self.bounds, self.refused = tuple(networks), bounds, refused
+        self.networks, self.bounds, self.refused, self.tls = tuple(networks), bounds, refused, tls
         self.sockets: weakref.WeakSet[GuardedSocket] = weakref.WeakSet()
         self._told: dict[tuple[str, str], float] = {}
         self._telling = threading.Lock()
         self._open: set[Any] = set()
+        self._opening = threading.Lock()
         super().__init__(*args, **{**options, "request_handler": _Handler})
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
@@ -117,23 +128,41 @@ class GuardedServer(ThreadedAssociationServer):
             self.tell(address, "its address is not allowed")
             return False
         # Counted here, in the one thread that accepts: associations start later, each in its own.
-        self._open = {each for each in self._open if each.fileno() != -1}
-        if len(self._open) >= self.bounds.connections:
+        with self._opening:
+            self._open = {each for each in self._open if each.fileno() != -1}
+            full = len(self._open) >= self.bounds.connections
+            if not full:
+                self._open.add(request)
+        if full:
             self.tell(address, f"{self.bounds.connections} connections are open")
-            return False
-        self._open.add(request)
-        return True
+        return not full
 
-    def objection(self, socket: GuardedSocket, wanted: int) -> str | None:
+    def secured(self, plain: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
+        """The connection once hands were shaken, in the time of a PDU. Raises OSError, and closes it, where not."""
+        with self._opening:  # the wrapped socket takes the plain one's place in the count
+            wrapped = tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+            self._open.discard(plain)
+            self._open.add(wrapped)
+        before = wrapped.gettimeout()
+        try:
+            wrapped.settimeout(self.bounds.pdu_seconds)
+            wrapped.do_handshake()
+            wrapped.settimeout(before)
+        except OSError:
+            wrapped.close()
+            raise
+        return wrapped
+
+    def objection(self, peer: GuardedSocket, wanted: int) -> str | None:
         """Why the next bytes of a peer are not read, or None."""
         bounds = self.bounds
         if wanted > max(LARGEST_REQUEST, bounds.pdu):
             return f"it announced a PDU of {wanted:,} bytes"
-        if socket.taken > bounds.film + LARGEST_REQUEST:
+        if peer.taken > bounds.film + LARGEST_REQUEST:
             return f"its film is larger than {bounds.film:,} bytes"
         if sum(each.taken for each in list(self.sockets)) > bounds.all_films:
             return f"more than {bounds.all_films:,} bytes were on their way at once"
-        if time.monotonic() - socket.born > bounds.association_seconds:
+        if time.monotonic() - peer.born > bounds.association_seconds:
             return f"its association lasted longer than {bounds.association_seconds:g} seconds"
         return None
 
