@@ -1,34 +1,40 @@
-"""kill -9 of a node and of workers at random times: has every film one result at the end?
+"""kill -9 of node, server and workers at random times: has every study one result at the end?
 
-    python -m benchmarks.kill_clinic [--films 1000] [--kills 40] [--seed 0]
+    python -m benchmarks.kill_clinic [--studies 1000] [--kills 60] [--seed 0]
 
-Films (48 x 64 pixels, made here) are sent by C-STORE, each again until it is answered with success, to a node that is
-killed and started again; two workers, killed and started again, write a one-line report of each, so that the queue and not
-a network is under test. Prints how often each was killed, what had to be sent again, and what the ledger and the store
-hold at the end; ends with 1 where a film is lost, doubled, or without its one result.
+Studies of one film (48 x 64 pixels, made here) come by turns by C-STORE to `hilum node` and by HTTP to `hilum serve`, each
+again until it is answered with success, as a modality does. Both doors and two workers are killed and started again; the
+workers write a one-line report of each film, so that the queue and not a network is under test. Prints how often each was
+killed, what had to be sent again, and what the ledger and the store hold at the end, as a table; ends with 1 where a study
+is lost, doubled, or without its one result.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import io
+import json
 import random
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from pydicom import dcmread
 from pynetdicom import AE
 from tests.clinic.helpers import a_film, free_port
 
-from hilum.clinic.ledger import Ledger, Queue
+from hilum.clinic.ledger import Ledger, Queue, Tokens
 from hilum.clinic.store import Store
 
-NODE = ("-c", "from hilum.cli import main; main()", "node", "--workers", "0")
+HILUM = ("-c", "from hilum.cli import main; main()")
+WORKERS = 2
 
 
 class Mortal:
@@ -57,18 +63,19 @@ class Mortal:
         self.process.wait()
 
 
-def send_all(port: int, films: int, again: Counter[str]) -> None:
-    """Each film until it is answered with success, as a modality does."""
-    for seed in range(films):
-        dataset = dcmread(io.BytesIO(a_film(seed)))
-        while not _sent(port, dataset):
-            again["sent again"] += 1
+def send_all(send: Callable[[bytes], bool], seeds: range, again: Counter[str], name: str) -> None:
+    """Each film until it is answered with success."""
+    for seed in seeds:
+        film = a_film(seed)
+        while not send(film):
+            again[name] += 1
             time.sleep(0.2)
 
 
-def _sent(port: int, dataset: object) -> bool:
+def by_c_store(port: int, film: bytes) -> bool:
+    dataset = dcmread(io.BytesIO(film))
     entity = AE(ae_title="XRAY")
-    entity.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)  # type: ignore[attr-defined]
+    entity.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
     association = entity.associate("127.0.0.1", port, ae_title="HILUM")
     if not association.is_established:
@@ -81,54 +88,95 @@ def _sent(port: int, dataset: object) -> bool:
         association.release()
 
 
+def by_http(port: int, secret: str, film: bytes) -> bool:
+    headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/dicom"}
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}/api/v1/films", film, headers)
+    try:
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            return json.load(answer)["films"][0]["kind"] in ("queued", "known")
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--films", type=int, default=1000)
-    parser.add_argument("--kills", type=int, default=40)
+    parser.add_argument("--studies", type=int, default=1000)
+    parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     chance, again = random.Random(options.seed), Counter[str]()
     with tempfile.TemporaryDirectory() as folder:
-        root, port = Path(folder) / "store", free_port()
+        root, ports = Path(folder) / "store", (free_port(), free_port())
         ledger = Ledger.open(Store(root).root / "ledger.sqlite3")
-        node = Mortal(*NODE, "--store", str(root), "--port", str(port))
-        workers = [Mortal("-m", "tests.clinic.victim", "work", str(root)) for _ in range(2)]
-        sender = threading.Thread(target=send_all, args=(port, options.films, again))
+        secret = Tokens(ledger).make("a modality", ("submit",))
+        node, server = (
+            Mortal(*HILUM, door, "--workers", "0", "--store", str(root), "--port", str(port))
+            for door, port in zip(("node", "serve"), ports, strict=True)
+        )
+        workers = [Mortal("-m", "tests.clinic.victim", "work", str(root)) for _ in range(WORKERS)]
+        mortals = [node, server, *workers]
+        sent = (
+            (lambda film: by_c_store(ports[0], film), range(0, options.studies, 2), again, "C-STORE"),
+            (lambda film: by_http(ports[1], secret, film), range(1, options.studies, 2), again, "HTTP"),
+        )
+        senders = [threading.Thread(target=send_all, args=each) for each in sent]
         started = time.monotonic()
-        sender.start()
+        for sender in senders:
+            sender.start()
         left = options.kills
-        while sender.is_alive() or Queue(ledger).counts()["queued"] + Queue(ledger).counts()["running"]:
-            time.sleep(chance.uniform(0.5, 3.0))
-            if left and chance.random() < 0.8:
-                chance.choice([node, *workers]).kill()
+        while any(sender.is_alive() for sender in senders) or _waiting(ledger):
+            time.sleep(chance.uniform(0.5, 6.0))
+            if left:
+                chance.choice([node, server, chance.choice(workers)]).kill()
                 left -= 1
-            for each in (node, *workers):
+            for each in mortals:
                 each.keep()
         seconds = time.monotonic() - started
-        for each in (node, *workers):
+        for each in mortals:
             each.stop()
-        print(f"{options.films:,} films in {seconds:.0f} s; killed: node {node.killed}, ", end="")
-        print(f"workers {sum(w.killed for w in workers)}; sent again {again['sent again']}")
-        sys.exit(int(not _whole(root, ledger, options.films)))
+        killed = {"node": node.killed, "server": server.killed, "workers": sum(w.killed for w in workers)}
+        rows = {
+            "studies sent": f"{options.studies:,}",
+            "time": f"{seconds:.0f} s",
+            "killed": ", ".join(f"{name} {times}" for name, times in killed.items()),
+            "sent again for want of an answer": ", ".join(f"{n} by {name}" for name, n in again.items())
+            or "none",
+        }
+        found, whole = held(root, ledger, options.studies)
+    print("| what | how many |\n| --- | --- |")
+    print("\n".join(f"| {name} | {value} |" for name, value in (rows | found).items()))
+    sys.exit(int(not whole))
 
 
-def _whole(root: Path, ledger: Ledger, films: int) -> bool:
+def _waiting(ledger: Ledger) -> bool:
+    counts = Queue(ledger).counts()
+    return counts["queued"] + counts["running"] > 0
+
+
+def held(root: Path, ledger: Ledger, studies: int) -> tuple[dict[str, str], bool]:
+    """What the ledger and the store hold, as rows, and whether that is one result of each study."""
     store, queue = Store(root), Queue(ledger)
-    jobs = queue.jobs(limit=10 * films)
+    jobs = queue.jobs(limit=10 * studies)
     results = [queue.results(job["instance_id"]) for job in jobs]
-    there = [(store.result(r["folder"]) / "report.json").is_file() for found in results for r in found]
-    attempts = Counter(job["attempts"] for job in jobs)
-    print(f"instances {len(jobs):,}, distinct {len({job['sop_uid'] for job in jobs}):,}; states ", end="")
-    print({state: count for state, count in queue.counts().items() if count})
-    print(
-        f"results an instance {dict(Counter(len(found) for found in results))}, written {sum(there):,}; ",
-        end="",
-    )
-    print(f"attempts {dict(sorted(attempts.items()))}")
-    done = queue.counts()["done"] == len(jobs) == films
-    return done and all(len(found) == 1 for found in results) and all(there)
+    there = sum((store.result(r["folder"]) / "report.json").is_file() for found in results for r in found)
+    distinct = len({job["study_uid"] for job in jobs})
+    states = {state: count for state, count in queue.counts().items() if count}
+    rows = {
+        "studies in the ledger": f"{distinct:,}, of {len(jobs):,} films",
+        "their state": ", ".join(f"{count:,} {state}" for state, count in states.items()),
+        "results a study: how many studies": _counted(len(found) for found in results),
+        "results whose report is on the disk": f"{there:,}",
+        "attempts a study: how many studies": _counted(job["attempts"] for job in jobs),
+    }
+    whole = distinct == len(jobs) == queue.counts()["done"] == there == studies
+    return rows, whole and all(len(found) == 1 for found in results)
+
+
+def _counted(numbers: object) -> str:
+    counts = Counter(numbers)  # type: ignore[call-overload]
+    return ", ".join(f"{number}: {count:,}" for number, count in sorted(counts.items()))
 
 
 if __name__ == "__main__":
