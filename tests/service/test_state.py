@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from hilum.bundles.reference import Distribution, Reference
 from hilum.clinic.ledger import Instances, Ledger, Queue
-from hilum.clinic.ledger.queue import Made
+from hilum.clinic.ledger.queue import Made, reference_name
 from hilum.service import drift
 from hilum.service.desk import Desk
-from hilum.service.drift import drifts, psi
+from hilum.service.drift import Drift, Index, drifts, psi
+from hilum.service.metrics import exposition
 from tests.clinic.helpers import BUNDLES, facts
 
 LINE = re.compile(r'[a-z_]+(\{[a-z]+="[^"\n]*"(,[a-z]+="[^"\n]*")*\})? -?[0-9.e+-]+')
@@ -45,15 +48,20 @@ def test_psi_is_its_formula() -> None:
         p = (sum(low <= v < high for v in then) + 0.5) / (500 + 5)
         q = (sum(low <= v < high for v in now) + 0.5) / (300 + 5)
         total += (q - p) * math.log(q / p)
-    assert psi(then, now) == pytest.approx(total)
-    assert psi(then, then) == pytest.approx(0)
-    assert psi(then, rng.random(500)) < 0.1 < 0.25 < psi(then, now)
-    assert psi([0.5] * 9, [0.5] * 9) == 0
+    known = Distribution.of(then)
+    assert psi(known, now) == pytest.approx(total)
+    assert psi(known, then) == pytest.approx(0)
+    assert psi(known, rng.random(500)) < 0.1 < 0.25 < psi(known, now)
+    assert psi(Distribution.of([0.5] * 9), [0.5] * 9) == 0
     with pytest.raises(ValueError):
-        psi([], [1.0])
+        psi(known, [])
 
 
-def test_drift_is_of_the_last_films_against_the_first(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def read_films(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Ledger, Callable[[int, float], None]]]:
+    """A ledger, and what adds a film with a score to it; 8 films are enough for a drift, of which 4 are the fewest."""
     monkeypatch.setattr(drift, "FILMS", 8)
     monkeypatch.setattr(drift, "FEWEST", 4)
     ledger = Ledger.open(tmp_path / "ledger.sqlite3")
@@ -67,14 +75,37 @@ def test_drift_is_of_the_last_films_against_the_first(tmp_path, monkeypatch: pyt
         summary = {"findings": [finding], "pixels": {"mean": 0.5}}
         queue.finish(claim, Made(BUNDLES, f"f{number}", {}, summary))
 
+    yield ledger, film
+    ledger.close()
+
+
+def test_without_a_reference_drift_is_of_the_last_films_against_the_first(read_films) -> None:
+    ledger, film = read_films
+    assert drifts(ledger) == []
     for number in range(10):
         film(number, number / 20)
-    assert drifts(ledger) == ([], 8, 2)
+    assert drifts(ledger) == [Drift("b", "first films", 8, 2)]
     for number in range(10, 18):
         film(number, 0.9)
-    found, reference, recent = drifts(ledger)
-    assert (reference, recent) == (8, 8)
-    by_name = {(d.kind, d.name): d.psi for d in found}
+    (found,) = drifts(ledger)
+    assert (found.against, found.reference, found.recent) == ("first films", 8, 8)
+    by_name = {(i.kind, i.name): i.psi for i in found.indices}
     assert by_name[("score", "Mass")] > 0.25
     assert by_name[("pixels", "mean")] == 0
-    ledger.close()
+
+
+def test_drift_is_against_the_reference_that_a_bundle_carries(read_films) -> None:
+    ledger, film = read_films
+    scores = Distribution.of(list(np.linspace(0, 1, 300)))
+    known = Reference(note="validation films", films=300, scores={"Mass": scores}, pixels={})
+    ledger.set(reference_name(BUNDLES), {"b": known.model_dump(mode="json")})
+    for number in range(3):
+        film(number, 0.9)
+    assert drifts(ledger) == [Drift("b", "bundle", 300, 3)], "too few, and no first films are waited for"
+    film(3, 0.9)
+    (found,) = drifts(ledger)
+    assert (found.against, found.reference, found.recent) == ("bundle", 300, 4)
+    assert found.indices == (Index("score", "Mass", psi(scores, [0.9] * 4)),)
+    text = exposition(ledger, {})
+    assert 'hilum_drift_films{bundle="b",against="bundle",side="reference"} 300' in text
+    assert f'hilum_drift_psi{{kind="score",bundle="b",name="Mass"}} {found.indices[0].psi}' in text

@@ -33,6 +33,7 @@ def card(info: Info) -> str:
         _section("Preparation", _preparation(info)),
         _section("Makes films of", _conditions(info)) or _section("Outputs", _outputs(info)),
         _section("Also as", _exports(info)),
+        _section("Drift is measured against", _reference(info)),
         *(_section(f"Measured: {name}", measured(result)) for name, result in info.metrics.items()),
     ]
     return "\n\n".join(p for p in parts if p) + "\n"
@@ -102,6 +103,13 @@ def _made_from(info: Info) -> str:
     lines += [f"Started from: {made.start}"] if made.start else []
     lines += [f"Made by Hilum {made.hilum} on {made.created}"]
     return _bullets(lines)
+
+
+def _reference(info: Info) -> str:
+    known = info.reference
+    return (
+        "" if known is None else f"Scores and grey values of {_counted(known.films, 'film')}: {known.note}."
+    )
 
 
 def _members(info: Info) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from hilum.bundles.reference import Reference
 from hilum.images.preparation import Preparation, Step
 
 Task = Literal["multilabel", "multiclass", "segment", "detect", "generate", "encode"]
@@ -135,11 +136,11 @@ class Info(Step):
 
     `labels`: empty where the task is to encode. `group`: the name of the set of mutually exclusive classes (multiclass),
     else None. `metrics`: evaluations by name, as `evaluation.summary` writes them. `precision`: of the floats in the weights
-    file. `exports`: other forms of the model, by runtime. `conditions`: of a generator. `files`: SHA-256 of every other
-    file. `digest`: SHA-256 of this content without itself.
+    file. `exports`: other forms of the model, by runtime. `conditions`: of a generator. `reference`: what a drift of films
+    and scores is measured against. `files`: SHA-256 of every other file. `digest`: SHA-256 of this content without itself.
     """
 
-    later = frozenset({"precision", "exports", "conditions"})
+    later = frozenset({"precision", "exports", "conditions", "reference"})
 
     format: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
@@ -158,6 +159,7 @@ class Info(Step):
     precision: Literal["float16", "float32"] = "float16"
     exports: dict[Form, Export] = Field(default_factory=dict)
     conditions: tuple[Condition, ...] = ()
+    reference: Reference | None = None
     files: dict[str, str] = Field(default_factory=dict)
     digest: str = ""
 
@@ -180,6 +182,8 @@ class Info(Step):
             raise ValueError(
                 "a bundle that segments sees the whole film: its masks are what a focus, or masking, goes by"
             )
+        if self.reference is not None and set(self.reference.scores) != set(names):
+            raise ValueError("the reference must have a distribution of each label's scores")
         strange = {name for condition in self.conditions for name in condition.findings} - set(names)
         if strange:
             raise ValueError(f"conditions name {min(strange)!r}, which is no label")

@@ -1,4 +1,4 @@
-"""`hilum bundle list | show | verify | pack | export | import | ensemble`"""
+"""`hilum bundle list | show | verify | pack | export | reference | import | ensemble`"""
 
 from __future__ import annotations
 
@@ -150,6 +150,33 @@ def _training_films(given: Path, out: Path) -> list[Path]:
     if not films:
         raise ManifestError("it holds no training films", path=given)
     return films
+
+
+@app.command()
+def reference(
+    bundle: Annotated[str, typer.Argument(help="A folder or a .hilum file; it is written anew.")],
+    manifest: Annotated[Path, typer.Argument(help="A manifest (see: hilum data prepare).")],
+    split: Annotated[
+        str | None, typer.Option(help="Only films of this part of the manifest's split, such as validation.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=0, help="Monte Carlo dropout samples, as in the clinic.")] = 30,
+) -> None:
+    """Keep in a bundle what its scores and its films are like on known films: what `/metrics` measures a drift against.
+
+    Example: hilum bundle reference runs/findings/bundle runs/findings/manifest.parquet --split validation
+    """
+    from hilum.analysis.reference import reference_of
+    from hilum.bundles import load, save
+    from hilum.bundles.files import locate
+    from hilum.datasets.manifest import Manifest
+
+    loaded, films = load(bundle), Manifest.load(manifest)
+    films = films.filter(split=split) if split is not None else films
+    note = f"{split or 'all'} films of {', '.join(sorted(set(films.table['source'].drop_nulls())))}"
+    found = reference_of(loaded, films.paths(), note, samples)
+    loaded.info = loaded.info.model_copy(update={"reference": found})
+    place = save(loaded, locate(bundle))
+    typer.echo(f"{place}: the reference is of {found.films} {note} ({loaded.info.digest[:16]})")
 
 
 @app.command()

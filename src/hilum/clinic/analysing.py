@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hilum.errors import HilumError
+from hilum.images.grey_facts import grey_facts
 
 if TYPE_CHECKING:
     from hilum.analysis.analyzer import Analyzer
@@ -34,13 +35,15 @@ class Task:
 @dataclass(frozen=True)
 class Analysed:
     """`bundles`: digest of the bundles that were loaded. `files`: names by kind (`json`, `html`, `overlay`, ...). `summary`:
-    what lists show. `products`: (SOP Instance UID, file) of DICOM objects."""
+    what lists show. `products`: (SOP Instance UID, file) of DICOM objects. `references`: by name of the bundle, what a drift
+    is measured against (`bundles.reference`), of those that carry it."""
 
     bundles: str
     files: dict[str, Any]
     summary: dict[str, Any]
     products: tuple[tuple[str, str], ...] = ()
     seconds: float = 0.0
+    references: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,13 @@ def _analyse(analyzer: Analyzer, dicom: DicomWriter | None, task: Task) -> Analy
     files["dicom"] = [name for _, name in products]
     loaded = sorted(f"{b.info.name} {b.info.digest}" for b in (*analyzer.segmenters, *analyzer.finders))
     digest = hashlib.sha256("\n".join(loaded).encode()).hexdigest()
-    return Analysed(digest, files, summary(report) | {"no_dicom": without}, products, report.seconds)
+    told = summary(report) | {"no_dicom": without}
+    return Analysed(digest, files, told, products, report.seconds, _references(analyzer))
+
+
+def _references(analyzer: Analyzer) -> dict[str, Any]:
+    infos = [bundle.info for bundle in analyzer.finders]
+    return {info.name: info.reference.model_dump(mode="json") for info in infos if info.reference is not None}
 
 
 def dicom_writer() -> DicomWriter | None:
@@ -126,7 +135,7 @@ def summary(report: Report) -> dict[str, Any]:
         "reason": report.reason,
         "view": report.film.view,
         "warnings": [notice.code for notice in report.warnings],
-        "pixels": _pixel_facts(report),
+        "pixels": grey_facts(report.film),
         "findings": [
             {
                 "name": f.name,
@@ -140,16 +149,4 @@ def summary(report: Report) -> dict[str, Any]:
             for f in report.findings
         ],
         "boxes": [{"name": b.name, "score": b.score, "box": list(b.box)} for b in report.boxes],
-    }
-
-
-def _pixel_facts(report: Report) -> dict[str, float]:
-    """Numbers by which a drift of what comes in is seen: mean and deviation of the grey values, shares that are nearly black
-    and nearly white."""
-    pixels = report.film.pixels[::4, ::4]  # a sixteenth says as much
-    return {
-        "mean": float(pixels.mean()),
-        "std": float(pixels.std()),
-        "black": float((pixels < 0.02).mean()),
-        "white": float((pixels > 0.98).mean()),
     }

@@ -23,7 +23,7 @@ from hilum.analysis.workers import Failed
 from hilum.clinic.analysing import Analysed, Task
 from hilum.clinic.companion import Companion
 from hilum.clinic.ledger import Claim, Instances, Ledger, Queue
-from hilum.clinic.ledger.queue import LEASE, Made
+from hilum.clinic.ledger.queue import LEASE, Made, reference_name
 from hilum.clinic.store import STALE, Store
 from hilum.errors import StoreFullError, one_line
 
@@ -60,6 +60,7 @@ class Worker:
         self.name = f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
         self._companion = Companion(make, timeout, memory)
         self._swept = float("-inf")
+        self._referred: set[str] = set()  # digests of bundles whose references the ledger has
 
     def run(self, stop: threading.Event, until_empty: bool = False) -> int:
         """Work until `stop` is set, or until nothing waits; returns how many jobs ended. The job in hand is finished."""
@@ -122,6 +123,7 @@ class Worker:
             logger.debug("%s", line)  # a trace may quote a header; it is for a developer's eyes
 
     def _publish(self, claim: Claim, answer: Analysed, folder: Path) -> None:
+        self._refer(answer)
         name = self.store.publish(folder)
         made = Made(answer.bundles, name, answer.files, answer.summary, answer.products, answer.seconds)
         if self.queue.finish(claim, made, self.targets):
@@ -129,6 +131,12 @@ class Worker:
         else:
             shutil.rmtree(self.store.result(name), ignore_errors=True)
             logger.info("job %d: there was a result already, or another worker has it", claim.job_id)
+
+    def _refer(self, answer: Analysed) -> None:
+        """Tell the ledger, once, what a drift of these bundles is measured against."""
+        if answer.references and answer.bundles not in self._referred:
+            self.ledger.set(reference_name(answer.bundles), answer.references)
+            self._referred.add(answer.bundles)
 
     @contextmanager
     def _held(self, claim: Claim) -> Iterator[None]:

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, case, func, select
 
 from hilum.clinic.ledger import Ledger, Queue
 from hilum.clinic.ledger.tables import deliveries, instances, jobs, results
-from hilum.service.drift import REFERENCE, drifts
+from hilum.service.drift import drifts
 
 BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)  # seconds
 
@@ -59,16 +59,24 @@ def exposition(ledger: Ledger, answers: Mapping[tuple[str, str, int], int]) -> s
 
 
 def _drift(lines: list[str], ledger: Ledger) -> None:
-    found, reference, recent = drifts(ledger)
-    said = (
-        f"Population stability index of the last films; reference: {REFERENCE}. Above 0.25 is a large change."
-    )
+    found = drifts(ledger)
+    said = "Population stability index of a bundle's last films against its reference. Above 0.25 is a large change."
     rows = (
-        (f'{{kind="{d.kind}",bundle="{_escaped(d.bundle)}",name="{_escaped(d.name)}"}}', d.psi) for d in found
+        (f'{{kind="{i.kind}",bundle="{_escaped(d.bundle)}",name="{_escaped(i.name)}"}}', i.psi)
+        for d in found
+        for i in d.indices
     )
     _metric(lines, "hilum_drift_psi", "gauge", said, rows)
-    films = [('{side="reference"}', reference), ('{side="recent"}', recent)]
-    _metric(lines, "hilum_drift_films", "gauge", "Films that the index is of.", films)
+    said = (
+        "Films that the index is of. against: bundle where the bundle carries a reference (its validation films), first"
+        " films where it carries none and the first films that it read here stand in."
+    )
+    films = [
+        (f'{{bundle="{_escaped(d.bundle)}",against="{d.against}",side="{side}"}}', number)
+        for d in found
+        for side, number in (("reference", d.reference), ("recent", d.recent))
+    ]
+    _metric(lines, "hilum_drift_films", "gauge", said, films)
 
 
 def _histogram(value: ColumnElement[float]) -> list[ColumnElement[Any]]:

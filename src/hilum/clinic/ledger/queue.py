@@ -54,6 +54,11 @@ class Made:
     seconds: float = 0.0
 
 
+def reference_name(bundles: str) -> str:
+    """The setting of the ledger that holds what a drift of these bundles is measured against."""
+    return f"reference {bundles}"
+
+
 def put(connection: Connection, instance_id: int, state: State, reason: str | None = None) -> int:
     """A new job, inside a transaction; returns its number."""
     row = {
