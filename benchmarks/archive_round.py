@@ -141,10 +141,10 @@ def main() -> None:
         hilum = [sys.executable, "-c", "from hilum.cli import main; main()"]
         watch = subprocess.Popen([*hilum, *command, "--interval", str(options.interval)])
         try:
-            wait_until((root / "ledger.sqlite3").exists, 60)
+            wait_until((root / "ledger.sqlite3").exists, 300)
             ledger = Ledger.open(root / "ledger.sqlite3")
             arrived = {first.sop_uid: store(there, first)}
-            wait_until(lambda: first.sop_uid in delivered(ledger), 180)
+            wait_until(lambda: first.sop_uid in delivered(ledger), 600)
             began = time.time()
             for number, each in enumerate(films):
                 time.sleep(max(0.0, began + number * options.every - time.time()))

@@ -16,7 +16,7 @@ app = typer.Typer(
     help="The clinic's queue: list, add, retry, release, and the audit trail.", no_args_is_help=True
 )
 
-STATES = ("queued", "running", "done", "failed", "held", "not_for_us")
+STATES = ("queued", "running", "done", "failed", "held", "not_for_us", "removed")
 Jobs = Annotated[
     list[int], typer.Argument(metavar="JOB...", help="Numbers of jobs, as `hilum queue list` shows them.")
 ]
@@ -104,6 +104,38 @@ def release(jobs: Jobs, store: StoreOption, database: DatabaseOption = None) -> 
     _, ledger = opened(store, database)
     for job in jobs:
         Queue(ledger).release(job, user())
+
+
+@app.command()
+def remove(
+    store: StoreOption,
+    older_than: Annotated[
+        float, typer.Option(metavar="DAYS", min=1, help="Films that came, and were done, longer ago.")
+    ],
+    database: DatabaseOption = None,
+    keep_reviewed: Annotated[
+        bool, typer.Option("--keep-reviewed", help="Leave films that a reader has said something of.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many there are.")] = False,
+) -> None:
+    """Remove films and results that were kept long enough. What waits, is held or on its way stays; so does the trail.
+
+    For a timer, once a day.
+
+    Example: hilum queue remove --older-than 90 --store clinic
+    """
+    import time
+
+    there, ledger = opened(store, database)
+    from hilum.clinic.ledger import Retention
+    from hilum.clinic.retention import remove_old
+
+    before = time.time() - older_than * 86400
+    if dry_run:
+        typer.echo(f"{Retention(ledger).old(before, keep_reviewed)} films would be removed")
+        return
+    removed = remove_old(there, ledger, before, user(), keep_reviewed)
+    typer.echo(f"{removed.films} films and {removed.results} results were removed")
 
 
 @app.command()

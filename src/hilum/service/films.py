@@ -90,4 +90,4 @@ def _urgency(film: Film) -> tuple[int, bool, float, int]:
     if film.state in ("queued", "running"):
         return 2, False, 0.0, -film.id
     likeliest = max((f.probability for f in film.findings if f.name not in NOTHING_FOUND), default=0.0)
-    return (4 if film.state == "not_for_us" else 3), film.reviewed > 0, -likeliest, -film.id
+    return (4 if film.state in ("not_for_us", "removed") else 3), film.reviewed > 0, -likeliest, -film.id

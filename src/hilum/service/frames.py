@@ -57,12 +57,12 @@ class Frames:
 
     def of(self, path: Path) -> Frame:
         """Raises Problem (404, 422)."""
+        if not path.is_file():
+            raise Problem(404, "its file is not in the store any more")
         with self._lock:
             if path.name in self._kept:
                 self._kept.move_to_end(path.name)
                 return self._kept[path.name]
-        if not path.is_file():
-            raise Problem(404, "its file is not in the store any more")
         made = self._companion.ask(path)
         if isinstance(made, Failed):
             raise Problem(422, made.fault, made.mend)

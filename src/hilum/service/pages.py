@@ -8,6 +8,7 @@ from importlib.resources import files
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
+from hilum.clinic.ledger.queue import STATES
 from hilum.findings import VOCABULARY
 from hilum.service.auth import COOKIE, Caller, address, same_site
 from hilum.service.films import film_of, triage
@@ -17,7 +18,6 @@ from hilum.service.routes_films import Number, desk, row_of
 from hilum.service.templating import page
 
 router = APIRouter(include_in_schema=False)
-STATES = ("queued", "running", "done", "failed", "held", "not_for_us")
 SHOWN = 200  # films of the worklist
 _STATIC = {"style.css": "text/css", "app.js": "text/javascript", "icon.svg": "image/svg+xml"}
 

@@ -149,6 +149,8 @@ def result_of(request: Request, film_id: int) -> tuple[dict[str, Any], dict[str,
     """A film's row and its newest result. Raises Problem (404, 409)."""
     row = row_of(request, film_id)
     if row["result"] is None:
+        if row["state"] == "removed":
+            raise Problem(404, f"film {film_id} was removed: {row['reason']}")
         raise Problem(
             409, f"film {film_id} is {row['state']} and has no result", "Ask again once it is done."
         )

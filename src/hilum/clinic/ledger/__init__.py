@@ -5,6 +5,7 @@ from hilum.clinic.ledger.deliveries import Deliveries
 from hilum.clinic.ledger.instances import Facts, Instances
 from hilum.clinic.ledger.pulls import Pulls
 from hilum.clinic.ledger.queue import Claim, Queue
+from hilum.clinic.ledger.retention import Retention
 from hilum.clinic.ledger.reviews import Review, Reviews
 from hilum.clinic.ledger.tokens import Tokens
 from hilum.clinic.ledger.trail import Trail
@@ -18,6 +19,7 @@ __all__ = [
     "Ledger",
     "Pulls",
     "Queue",
+    "Retention",
     "Review",
     "Reviews",
     "Tokens",

@@ -134,8 +134,9 @@ class Instances:
 
     def files(self) -> set[str]:
         """Digests of all files that must be kept."""
+        query = select(instances.c.file).join(jobs, jobs.c.instance_id == instances.c.id)
         with self.ledger.read() as connection:
-            return set(connection.scalars(select(instances.c.file)))
+            return set(connection.scalars(query.where(jobs.c.state != "removed")))
 
     def _known(self, connection: Connection, facts: Facts) -> Admission | None:
         query = (

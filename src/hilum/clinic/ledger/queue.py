@@ -2,6 +2,7 @@
 
     queued -> running -> done | failed          a lease that ran out: running -> running (another worker) | failed
     held -> queued      (released by a person)  failed -> queued (retried by a person)
+    done, failed -> removed (kept long enough, see `retention`)
     not_for_us: an end; what is refused at the door has no job, it stands in the trail
 
 A worker that dies loses its lease and nothing else: its job is handed out again when the lease has run out.
@@ -20,7 +21,7 @@ from hilum.clinic.ledger.tables import conflicts, deliveries, instances, jobs, p
 from hilum.clinic.ledger.trail import SERIOUS, note
 from hilum.errors import ClinicError
 
-State = Literal["queued", "running", "done", "failed", "held", "not_for_us"]
+State = Literal["queued", "running", "done", "failed", "held", "not_for_us", "removed"]
 STATES: tuple[State, ...] = get_args(State)
 
 LEASE = 30.0  # seconds; a worker renews it thrice in that time
@@ -224,9 +225,10 @@ class Queue:
             return [dict(row._mapping) for row in connection.execute(query)]
 
     def folders(self) -> set[str]:
-        """Folders of all results."""
+        """Folders of all results that must be kept."""
+        query = select(results.c.folder).join(jobs, jobs.c.instance_id == results.c.instance_id)
         with self.ledger.read() as connection:
-            return set(connection.scalars(select(results.c.folder)))
+            return set(connection.scalars(query.where(jobs.c.state != "removed")))
 
     def _exists(self, job_id: int) -> bool:
         with self.ledger.read() as connection:

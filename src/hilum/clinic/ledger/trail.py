@@ -36,6 +36,7 @@ EVENTS: dict[str, tuple[str, str]] = {
     "quarantined": ("110104", "DICOM Instances Transferred"),
     "delivered": ("110104", "DICOM Instances Transferred"),
     "undelivered": ("110104", "DICOM Instances Transferred"),
+    "removed": ("110105", "DICOM Study Deleted"),
     "released": ("110103", "DICOM Instances Accessed"),
     "retried": ("110103", "DICOM Instances Accessed"),
     "reviewed": ("110103", "DICOM Instances Accessed"),

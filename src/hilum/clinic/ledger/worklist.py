@@ -13,8 +13,8 @@ MOST = 500  # films that one list holds
 
 
 class Worklist:
-    """Each row: the columns of `jobs` and `instances` (`id` is the job's), `result`, the newest row of `results` or None,
-    and `reviewed`, how many reviews there are."""
+    """Each row: the columns of `jobs` and `instances` (`id` is the job's), `result`, the newest row of `results`, or None
+    where there is none or it was removed, and `reviewed`, how many reviews there are."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
@@ -74,6 +74,6 @@ def _with_results(connection: Connection, films: list[dict[str, Any]]) -> list[d
         instance: count for instance, count in connection.execute(counted.group_by(reviews.c.instance_id))
     }
     for film in films:
-        film["result"] = found.get(film["instance_id"])
+        film["result"] = found.get(film["instance_id"]) if film["state"] != "removed" else None
         film["reviewed"] = counts.get(film["instance_id"], 0)
     return films
