@@ -1,12 +1,12 @@
 """kill -9 of node, server and workers at random times: has every study one result at the end?
 
-    python -m benchmarks.kill_clinic [--studies 1000] [--kills 60] [--seed 0]
+    python -m benchmarks.kill_clinic [--studies 1000] [--kills 60] [--pace 0.1] [--seed 0]
 
 Studies of one film (48 x 64 pixels, made here) come by turns by C-STORE to `hilum node` and by HTTP to `hilum serve`, each
-again until it is answered with success, as a modality does. Both doors and two workers are killed and started again; the
-workers write a one-line report of each film, so that the queue and not a network is under test. Prints how often each was
-killed, what had to be sent again, and what the ledger and the store hold at the end, as a table; ends with 1 where a study
-is lost, doubled, or without its one result.
+again until it is answered with success, as a modality does, `--pace` seconds apart. Node, server and one of two workers are
+killed by turns of random order at random times, and started again; the workers write a one-line report of each film, so
+that the queue and not a network is under test. Prints how often each was killed, what had to be sent again, and what the
+ledger and the store hold at the end, as a table; ends with 1 where a study is lost, doubled, or without its one result.
 """
 
 from __future__ import annotations
@@ -63,9 +63,12 @@ class Mortal:
         self.process.wait()
 
 
-def send_all(send: Callable[[bytes], bool], seeds: range, again: Counter[str], name: str) -> None:
+def send_all(
+    send: Callable[[bytes], bool], seeds: range, pace: float, again: Counter[str], name: str
+) -> None:
     """Each film until it is answered with success."""
     for seed in seeds:
+        time.sleep(pace)
         film = a_film(seed)
         while not send(film):
             again[name] += 1
@@ -104,6 +107,7 @@ def main() -> None:
     )
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--pace", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     chance, again = random.Random(options.seed), Counter[str]()
@@ -118,19 +122,33 @@ def main() -> None:
         workers = [Mortal("-m", "tests.clinic.victim", "work", str(root)) for _ in range(WORKERS)]
         mortals = [node, server, *workers]
         sent = (
-            (lambda film: by_c_store(ports[0], film), range(0, options.studies, 2), again, "C-STORE"),
-            (lambda film: by_http(ports[1], secret, film), range(1, options.studies, 2), again, "HTTP"),
+            (
+                lambda film: by_c_store(ports[0], film),
+                range(0, options.studies, 2),
+                options.pace,
+                again,
+                "C-STORE",
+            ),
+            (
+                lambda film: by_http(ports[1], secret, film),
+                range(1, options.studies, 2),
+                options.pace,
+                again,
+                "HTTP",
+            ),
         )
         senders = [threading.Thread(target=send_all, args=each) for each in sent]
         started = time.monotonic()
         for sender in senders:
             sender.start()
-        left = options.kills
+        turns = [
+            kind for _ in range(options.kills) for kind in chance.sample(("node", "server", "worker"), 3)
+        ]
+        turns = turns[: options.kills]
         while any(sender.is_alive() for sender in senders) or _waiting(ledger):
             time.sleep(chance.uniform(0.5, 6.0))
-            if left:
-                chance.choice([node, server, chance.choice(workers)]).kill()
-                left -= 1
+            if turns:
+                {"node": node, "server": server, "worker": chance.choice(workers)}[turns.pop()].kill()
             for each in mortals:
                 each.keep()
         seconds = time.monotonic() - started

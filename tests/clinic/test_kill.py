@@ -113,3 +113,14 @@ def test_the_real_worker_is_killed_and_finishes(tmp_path: Path) -> None:
     ledger.close()
     assert start(*work).wait(180) == 0
     check(root, 2)
+
+
+@pytest.mark.slow
+def test_node_server_and_workers_are_killed_while_senders_send_again() -> None:
+    """`benchmarks.kill_clinic` in short form; in full it is 1,000 studies."""
+    command = ["-m", "benchmarks.kill_clinic", "--studies", "24", "--kills", "6", "--pace", "1"]
+    process = start(*command)
+    told, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, told
+    assert "| killed | node 2, server 2, workers 2 |" in told
+    assert "| results a study: how many studies | 1: 24 |" in told
