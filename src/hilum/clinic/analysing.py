@@ -80,7 +80,7 @@ def _analyse(analyzer: Analyzer, dicom: DicomWriter | None, task: Task) -> Analy
     film = read(task.film)
     # A path of this machine tells a reader nothing; the UID is what an archive knows the film by.
     report = analyzer.analyze(replace(film, path=Path(task.sop_uid)))
-    files: dict[str, Any] = dict(write_report(report, task.folder, STEM))
+    files: dict[str, Any] = {**write_report(report, task.folder, STEM), **_heat_maps(report, task.folder)}
     products, without = _dicom(dicom, report, task)
     files["dicom"] = [name for _, name in products]
     loaded = sorted(f"{b.info.name} {b.info.digest}" for b in (*analyzer.segmenters, *analyzer.finders))
@@ -92,6 +92,19 @@ def _analyse(analyzer: Analyzer, dicom: DicomWriter | None, task: Task) -> Analy
 def _references(analyzer: Analyzer) -> dict[str, Any]:
     infos = [bundle.info for bundle in analyzer.finders]
     return {info.name: info.reference.model_dump(mode="json") for info in infos if info.reference is not None}
+
+
+def _heat_maps(report: Report, folder: Path) -> dict[str, str]:
+    """Every finding's heat as a small grey PNG for the page, as the network gave it; names by `map:<bundle>:<finding>`."""
+    from hilum.analysis.render import pictures
+
+    names: dict[str, str] = {}
+    for number, finding in enumerate(report.findings):
+        if finding.heatmap is not None and not finding.empty:
+            name = f"{STEM}.map-{number}.png"
+            (folder / name).write_bytes(pictures.heat_png(finding.heatmap, finding.heatmap.shape))
+            names[f"map:{finding.bundle}:{finding.name}"] = name
+    return names
 
 
 def dicom_writer() -> DicomWriter | None:

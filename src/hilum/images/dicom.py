@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hilum.images.colour import to_grey
 from hilum.images.dicom_chain import chain_of
 from hilum.images.dicom_decode import decode, layout
 from hilum.images.dicom_facts import facts_of
 from hilum.images.dicom_file import parse_dicom
-from hilum.images.greyscale import render
+from hilum.images.greyscale import Chain, Rendered, Window, render
 from hilum.images.orientation import orientation_of, turn_notice, turn_of
 from hilum.images.own_results import refuse_results
 from hilum.images.radiograph import Notice, Radiograph
@@ -25,6 +30,30 @@ def read_dicom(data: bytes) -> Radiograph:
     The greyscale chain is `greyscale.render`'s; the film is turned upright where Patient Orientation says clearly
     that it is not. Raises `ReadError` or `LimitError`.
     """
+    return _read(data, lambda stored, chain: render(stored, chain))
+
+
+def read_unwindowed(data: bytes) -> tuple[Radiograph, tuple[float, float]]:
+    """As `read_dicom`, but 0 and 1 are the film's lowest and highest value, and the header's window is still to be applied:
+    (centre, width) over [0, 1]. Where what the header asks for is no window of straight lines (a VOI LUT, a sigmoid) it is
+    applied, and the window is (0.5, 1). Raises `ReadError` or `LimitError`.
+    """
+    window = 0.5, 1.0
+
+    def whole(stored: NDArray[np.unsignedinteger], chain: Chain) -> Rendered:
+        nonlocal window
+        if not isinstance(chain.voi, Window) or chain.voi.function == "SIGMOID":
+            return render(stored, chain)
+        rendered = render(stored, replace(chain, voi=None))
+        low, high = rendered.ends
+        window = chain.voi.over(low, high, chain.inverted)
+        return rendered
+
+    film = _read(data, whole)
+    return film, window
+
+
+def _read(data: bytes, rendering: Callable[[NDArray[np.unsignedinteger], Chain], Rendered]) -> Radiograph:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns of each odd value; those that matter become notices
         dataset, syntax = parse_dicom(data)
@@ -38,7 +67,7 @@ def read_dicom(data: bytes) -> Radiograph:
             pixels, colour = to_grey(stored, 255)
         else:
             chain, asked = chain_of(dataset, image, precision)
-            rendered = render(stored, chain)
+            rendered = rendering(stored, chain)
             pixels = rendered.pixels
             notices += asked
             if rendered.padded:

@@ -67,6 +67,17 @@ class Window:
         least = self.width >= 1 if self.function == "LINEAR" else self.width > 0
         return bool(np.isfinite([self.centre, self.width]).all() and least)
 
+    def over(self, low: float, high: float, inverted: bool) -> tuple[float, float]:
+        """(centre, width) of a LINEAR or LINEAR_EXACT window where `low` counts as 0 and `high` as 1, or the other way round
+        where `inverted`; (0.5, 1) where they are equal. A window of one value has a tenth of its width, for a step."""
+        if high <= low:
+            return 0.5, 1.0
+        exact = self.function == "LINEAR_EXACT"
+        centre = self.centre if exact else self.centre - 0.5
+        width = self.width if exact else max(0.1, self.width - 1)
+        at = (centre - low) / (high - low)
+        return 1 - at if inverted else at, width / (high - low)
+
     def __call__(self, x: Table) -> Table:
         if self.function == "SIGMOID":
             return 1 / (1 + np.exp(np.clip(-4 * (x - self.centre) / self.width, -700, 700)))
@@ -91,10 +102,12 @@ class Chain:
 
 @dataclass(frozen=True)
 class Rendered:
-    """`pixels` float32 (h, w) in [0, 1], bone white; `padded`: the share of pixels that are padding, in [0, 1]."""
+    """`pixels` float32 (h, w) in [0, 1], bone white; `padded`: the share of pixels that are padding, in [0, 1]; `ends`: the
+    outputs of the modality step that became 0 and 1 (1 and 0 where inverted), where no window or LUT decided."""
 
     pixels: NDArray[np.float32]
     padded: float
+    ends: tuple[float, float] = (0.0, 0.0)
 
 
 def render(stored: NDArray[np.unsignedinteger], chain: Chain) -> Rendered:
@@ -114,17 +127,18 @@ def render(stored: NDArray[np.unsignedinteger], chain: Chain) -> Rendered:
         counts = cv2.calcHist([np.ascontiguousarray(stored)], [0], None, [levels], [0, levels]).ravel()
 
     modality = chain.modality(values) if chain.modality is not None else values
+    ends = 0.0, 0.0
     if isinstance(chain.voi, Lut):
         shown = chain.voi(modality) / ((1 << chain.voi.bits) - 1)
     elif chain.voi is not None:
         shown = chain.voi(modality)
     else:
         assert counts is not None
-        shown = _full_range(modality, (counts > 0) & ~padding)
+        shown, ends = _full_range(modality, (counts > 0) & ~padding)
     shown = np.clip(shown, 0, 1)
     table = np.where(padding, 0, 1 - shown if chain.inverted else shown).astype(np.float32)
     padded = float(counts[padding].sum() / stored.size) if counts is not None else 0.0
-    return Rendered(_look_up(stored, table), padded)
+    return Rendered(_look_up(stored, table), padded, ends)
 
 
 def modality_range(chain: Chain, levels: int) -> tuple[float, float]:
@@ -161,8 +175,8 @@ def _has_wide_lut() -> bool:
 _WIDE_LUT = _has_wide_lut()
 
 
-def _full_range(values: Table, present: NDArray[np.bool_]) -> Table:
+def _full_range(values: Table, present: NDArray[np.bool_]) -> tuple[Table, tuple[float, float]]:
     if not present.any():
-        return np.zeros_like(values)
-    low, high = values[present].min(), values[present].max()
-    return (values - low) / (high - low) if high > low else np.zeros_like(values)
+        return np.zeros_like(values), (0.0, 0.0)
+    low, high = float(values[present].min()), float(values[present].max())
+    return (values - low) / (high - low) if high > low else np.zeros_like(values), (low, high)

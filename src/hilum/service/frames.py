@@ -1,6 +1,7 @@
 """Films as the page shows them: decoded in a process of its own, within limits, at most 4096 pixels on the long side.
 
-Window and level act on the film as Hilum reads it: values in [0, 1] after the header's own window, 0 black and 1 white.
+Window and level act on all that the film holds: 0 is the blackest value in it and 1 the whitest. They begin at the window of
+its own header, and reach beyond it. Where a header asks for a curve (a VOI LUT, a sigmoid) they act on what that gives.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from hilum.analysis.workers import Failed
 from hilum.clinic.companion import Companion
 from hilum.clinic.intake import LOOK_MEMORY, LOOK_SECONDS
+from hilum.images.dicom import read_unwindowed
 from hilum.images.dicom_file import looks_like_dicom, parse_dicom
 from hilum.images.dicom_header import value
 from hilum.images.preparation import quantise
@@ -34,11 +36,12 @@ PERSON = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDa
 @dataclass(frozen=True)
 class Frame:
     """`packed`: zlib of the pixels, uint16 little-endian, row by row, (height, width); `film`: (height, width) of the film
-    itself; `person`: what its header says of whom it shows."""
+    itself; `window`: (centre, width) to begin with; `person`: what its header says of whom it shows."""
 
     height: int
     width: int
     film: tuple[int, int]
+    window: tuple[float, float]
     packed: bytes
     person: dict[str, str]
 
@@ -98,7 +101,9 @@ def _framer() -> Callable[[Path], Frame]:
 
 
 def _frame(path: Path) -> Frame:
-    film = read(path)
+    data = path.read_bytes()
+    dicom = looks_like_dicom(data)
+    film, window = read_unwindowed(data) if dicom else (read(path), (0.5, 1.0))
     pixels = film.pixels
     scale = SIDE / max(film.height, film.width)
     if scale < 1:
@@ -106,13 +111,17 @@ def _frame(path: Path) -> Frame:
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
     stored = quantise(pixels, 16)
     packed = zlib.compress(stored.astype("<u2").tobytes(), 1)
-    return Frame(stored.shape[0], stored.shape[1], (film.height, film.width), packed, _person(path))
+    return Frame(
+        stored.shape[0],
+        stored.shape[1],
+        (film.height, film.width),
+        window,
+        packed,
+        _person(data) if dicom else {},
+    )
 
 
-def _person(path: Path) -> dict[str, str]:
-    data = path.read_bytes()
-    if not looks_like_dicom(data):
-        return {}
+def _person(data: bytes) -> dict[str, str]:
     dataset, _ = parse_dicom(data)
     found = {keyword: str(value(dataset, keyword) or "").strip(" \0")[:200] for keyword in PERSON}
     return {keyword: told for keyword, told in found.items() if told}

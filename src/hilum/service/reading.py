@@ -75,8 +75,13 @@ def _report(desk: Desk, row: dict[str, Any]) -> dict[str, Any]:
 
 def _finding(found: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
     heat = None
-    if found["heatmap"]:
-        heat = f"{API}/films/{row['id']}/heatmaps/{quote(found['name'], safe='')}.png?bundle={quote(found['bundle'])}"
+    mapped = f"map:{found['bundle']}:{found['name']}" in row["result"]["files"]
+    if mapped or found["heatmap"]:
+        grid = (
+            "map" if mapped else "film"
+        )  # results of before have those of positive findings only, on the film's grid
+        heat = f"{API}/films/{row['id']}/heatmaps/{quote(found['name'], safe='')}.png"
+        heat += f"?bundle={quote(found['bundle'])}&grid={grid}"
     bounds = found["interval"]
     return {
         **{

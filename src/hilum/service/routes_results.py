@@ -73,12 +73,15 @@ def lungs(
 def heatmap(
     request: Request, who: Reads, film_id: Number, finding: str,
     bundle: Annotated[str | None, Query(max_length=100, description="Where several bundles know the finding.")] = None,
+    grid: Annotated[Literal["film", "map"], Query(description="Whose pixels it has.")] = "film",
 ) -> FileResponse:  # fmt: skip
-    """A finding's heatmap on the film's grid, 0 to 255. Positive findings have one, or the one nearest its threshold."""
+    """A finding's heatmap, 0 to 255. On the film's grid positive findings have one, or the one nearest its threshold; as the
+    network gave it (`map`, some hundred pixels over the film's whole extent) every finding with heat."""
     _, result = result_of(request, film_id)
+    kind = "heatmap" if grid == "film" else "map"
     for key, name in result["files"].items():
         parts = key.split(":", 2)
-        if parts[0] == "heatmap" and parts[2] == finding and bundle in (None, parts[1]):
+        if parts[0] == kind and parts[2] == finding and bundle in (None, parts[1]):
             return FileResponse(_path(request, result, name), media_type="image/png")
     raise Problem(404, f"film {film_id} has no heatmap of this finding")
 
@@ -110,7 +113,8 @@ def pixels(
     width: Annotated[float | None, Query(gt=0, le=4)] = None,
     invert: bool = False,
 ) -> Response:
-    """The film, bone white, as the page's canvas takes it: a 16-bit PNG, or through a window an 8-bit one.
+    """The film, bone white, as the page's canvas takes it: a 16-bit PNG, or through a window an 8-bit one. A window left out
+    in part is that which the film's header begins with.
 
     Headers: X-Hilum-Width and X-Hilum-Height of what is sent (at most 4096), X-Hilum-Film-Width and -Height of the film,
     X-Hilum-Centre and X-Hilum-Window of the window to begin with.
@@ -123,8 +127,8 @@ def pixels(
         "x-hilum-height": str(frame.height),
         "x-hilum-film-width": str(frame.film[1]),
         "x-hilum-film-height": str(frame.film[0]),
-        "x-hilum-centre": "0.5",
-        "x-hilum-window": "1.0",
+        "x-hilum-centre": str(frame.window[0]),
+        "x-hilum-window": str(frame.window[1]),
     }
     if form == "raw":
         if "deflate" in request.headers.get("accept-encoding", ""):
@@ -134,7 +138,12 @@ def pixels(
     stored = frame.pixels()
     if centre is None and width is None and not invert:
         return Response(grey_png(stored / np.float32(65535), 16), media_type="image/png", headers=headers)
-    shown = windowed(stored, 0.5 if centre is None else centre, 1.0 if width is None else width, invert)
+    shown = windowed(
+        stored,
+        frame.window[0] if centre is None else centre,
+        frame.window[1] if width is None else width,
+        invert,
+    )
     return Response(grey_png(shown / np.float32(255), 8), media_type="image/png", headers=headers)
 
 

@@ -424,7 +424,7 @@ class Reading {
       context.strokeStyle = box.score == null ? "#ffbe5c" : "#6cc7ff";
       context.strokeRect(...at, ...size);
       const text = box.score == null ? box.name : `${box.name} ${Math.round(box.score * 100)} %`;
-      context.fillStyle = "#000a";
+      context.fillStyle = "#000d";
       context.fillRect(at[0], at[1] - 18 * ratio, context.measureText(text).width + 8 * ratio, 18 * ratio);
       context.fillStyle = context.strokeStyle;
       context.fillText(text, at[0] + 4 * ratio, at[1] - 5 * ratio);
