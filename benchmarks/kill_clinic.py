@@ -35,6 +35,7 @@ from hilum.clinic.store import Store
 
 HILUM = ("-c", "from hilum.cli import main; main()")
 WORKERS = 2
+FIRST = 10_000  # past the UIDs for which the stand-in crashes on purpose
 
 
 class Mortal:
@@ -69,7 +70,7 @@ def send_all(
     """Each film until it is answered with success."""
     for seed in seeds:
         time.sleep(pace)
-        film = a_film(seed)
+        film = a_film(FIRST + seed)
         while not send(film):
             again[name] += 1
             time.sleep(0.2)
