@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -30,19 +31,19 @@ SETTINGS = Settings(film=2 * 2**20, body=3 * 2**20, idle=1.0, whole=3.0, archive
 NAME = '<script>alert("x")</script>^Eve\r\nINFO forged'
 
 
-@pytest.fixture(scope="package")
-def desk() -> Iterator[Desk]:
+@contextmanager
+def open_desk(database_url: str | None = None) -> Iterator[Desk]:
+    """A desk in a folder of its own, its ledger in SQLite there or in another database."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr(database, "SYNCHRONOUS", "OFF")
         place = Path(folder)
-        ledger = Ledger.open(place / "ledger.sqlite3")
+        ledger = Ledger.open(database_url or place / "ledger.sqlite3")
         with Desk(Store(place / "store", reserve=0), ledger, SETTINGS) as opened:
             yield opened
         ledger.close()
 
 
-@pytest.fixture(scope="package")
-def secrets(desk: Desk) -> dict[str, str]:
+def make_secrets(desk: Desk) -> dict[str, str]:
     """A token of each scope, and `all` with every one."""
     tokens = Tokens(desk.ledger)
     scopes = ("submit", "read", "review", "admin")
@@ -50,10 +51,25 @@ def secrets(desk: Desk) -> dict[str, str]:
     return made | {"all": tokens.make("anna", scopes)}
 
 
-@pytest.fixture(scope="package")
-def film(desk: Desk) -> int:
+def make_film(desk: Desk) -> int:
     """The number of a film that is done: a phantom, of a person with a hostile name."""
     return analysed(desk, phantom_film(1000, PatientName=NAME, PatientID="P-77"))
+
+
+@pytest.fixture(scope="package")
+def desk() -> Iterator[Desk]:
+    with open_desk() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="package")
+def secrets(desk: Desk) -> dict[str, str]:
+    return make_secrets(desk)
+
+
+@pytest.fixture(scope="package")
+def film(desk: Desk) -> int:
+    return make_film(desk)
 
 
 @pytest.fixture
