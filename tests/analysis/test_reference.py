@@ -36,7 +36,10 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference, "FEWEST", 4)
-    monkeypatch.setattr("hilum.analysis.analyzer.load", lambda name: dark_lungs_bundle())
+    monkeypatch.setattr(
+        "hilum.analysis.analyzer.load",
+        lambda name, *more: dark_lungs_bundle() if name == "lungs" else load(name, *more),
+    )
 
 
 def referred(films: list[Path]) -> Bundle:
