@@ -108,7 +108,9 @@ def serve(
     settings = Settings(film=largest * 2**20, archives=tuple(archive or ()), secure=secure, names=names)
     if not Tokens(ledger).all():
         typer.echo(
-            f"There is no token yet: hilum serve token make NAME --store {store} --scope read", err=True
+            f"There is no token yet: hilum serve token make NAME --store {store} --scope submit --scope read"
+            " --scope review",
+            err=True,
         )
     with stopped_by_signals() as stop, Desk(there, ledger, settings) as desk:
         server = Server(create_app(desk), host, port, tls_cert, tls_key)
