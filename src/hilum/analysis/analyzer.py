@@ -29,7 +29,7 @@ from hilum.bundles.encoding import refuse_encoder
 from hilum.bundles.focus import Known, is_segmenter, segmenter, window_of
 from hilum.bundles.generating import refuse_generator
 from hilum.bundles.info import Info
-from hilum.bundles.lungs import check_segmenter, outlined
+from hilum.bundles.lungs import check_segmenter, outline
 from hilum.errors import BundleError
 from hilum.images.crop import Window
 from hilum.images.quality import assess
@@ -39,6 +39,7 @@ from hilum.models import Classifier
 
 LUNGS = "lungs"  # the built-in bundle that outlines them
 
+ENOUGH = 2  # times a model's input: half of that moves probabilities twice as far (docs/speed.md)
 HEADLINES = 2  # facts that a report cites of each evaluation: a macro AUC, a Dice
 
 Films = str | Path | Radiograph
@@ -60,6 +61,9 @@ class Analyzer:
     heatmap_method: one of `explain.METHODS`.
     detection: how boxes are made, see `Detection`. Where several bundles detect, their boxes are fused, and each one's own
     are kept beside.
+    whole: decode every film whole. Otherwise films given by path are decoded at the resolution that is needed, twice what
+        the largest input of a bundle has (`needed`; docs/speed.md says what that changes); a film that is already decoded
+        is taken as it is.
 
     Raises BundleError where a bundle cannot be loaded or used, MissingExtraError where the runtime is not installed,
     HilumError where a bundle that classifies has no heatmaps by this method. Not to be shared between threads.
@@ -74,6 +78,7 @@ class Analyzer:
         runtime: str = "torch",
         heatmap_method: str = DEFAULT,
         detection: Detection | None = None,
+        whole: bool = False,
     ) -> None:
         self.asked_for = bundles is not None
         chosen = builtin_names() if bundles is None else bundles
@@ -89,6 +94,7 @@ class Analyzer:
         self.segmenters = [b for b in loaded if b.info.task == "segment"]
         self.finders = [b for b in loaded if b.info.task != "segment"]
         self.detectors = Detectors(self.finders, detection or Detection(), runtime)
+        self.least = None if whole else needed(loaded)
         self.samples, self.seed = samples, seed
         self.with_heatmaps, self.heatmap_method = with_heatmaps, heatmap_method
         for bundle in self.finders:
@@ -104,7 +110,7 @@ class Analyzer:
         """The report of one film. Raises HilumError where it cannot be read; a film that can be read but is no analysable
         chest film gives a report that says why."""
         started = time.perf_counter()
-        film = film if isinstance(film, Radiograph) else read(film)
+        film = film if isinstance(film, Radiograph) else read(film, self.least)
         quality = assess(film)
         lungs: LungsResult | None = None
         known: Known | None = None
@@ -152,6 +158,7 @@ class Analyzer:
             lungs=lungs,
             heatmap_method=self.heatmap_method if any(f.heatmap is not None for f in findings) else None,
             seconds=time.perf_counter() - started,
+            decoded=None if film.whole is None else (film.height, film.width),
         )
 
     def _suited(self, film: Radiograph) -> tuple[list[Bundle], list[Notice]]:
@@ -199,6 +206,19 @@ def _builtin() -> Analyzer:
     return Analyzer()
 
 
+def needed(bundles: Sequence[Bundle]) -> int | None:
+    """Pixels of a film's shorter side that are enough for all of these bundles; None where one wants the whole film.
+
+    One does that cuts it by its lungs, or hides text and what lies outside the body, for these are found on the film's own
+    pixels; and one that detects, whose boxes are held to the pixel.
+    """
+    steps = [bundle.info.preparation for bundle in bundles]
+    finely = any(s.by_lungs is not None or s.masking is not None for s in steps)
+    if finely or any(bundle.info.task == "detect" for bundle in bundles):
+        return None
+    return ENOUGH * max(max(s.size) for s in steps)
+
+
 def prepared(bundle: Bundle, film: Radiograph, window: Window | None = None) -> Tensor:
     """The film as the bundle's model takes it, (1, channels, height, width), in the memory order that runs fastest.
 
@@ -209,8 +229,9 @@ def prepared(bundle: Bundle, film: Radiograph, window: Window | None = None) -> 
 
 def segment_lungs(bundle: Bundle, film: Radiograph) -> LungsResult:
     """The lungs of a film by a segmentation bundle, whose labels (one, or a left and a right lung) are joined."""
-    found = outlined(bundle, film)
-    return LungsResult(found.mask, found.left, found.right, found.area_share, bundle.info.name)
+    outlines = outline(bundle, film)
+    found = outlines.on((film.height, film.width))
+    return LungsResult(found.mask, found.left, found.right, found.area_share, bundle.info.name, outlines)
 
 
 def _results(

@@ -96,13 +96,14 @@ def analyze_all(
     beside: Beside | None = None,
     each: Callable[[FilmBoxes], None] | None = None,
     writer: Writer | None = None,
+    whole: bool = False,
 ) -> Summary:
     """Analyse files and folders (searched whole) and write a report of each film, and an index of all, into `out`.
 
     A film that cannot be analysed, crashes its worker or takes longer than `timeout` seconds becomes a failure and the
     others go on. `progress` is told (films done, films in all). `bundles`, `samples`, `seed`, `runtime`,
-    `heatmap_method`, `detection`: see `Analyzer`. `beside`: readers' boxes to draw `<name>.beside.png` with, for films that
-    they are known of; a film without one of its sizes is a failure. `each` is told the boxes of a film as soon as it ends.
+    `heatmap_method`, `detection`, `whole`: see `Analyzer`. `beside`: readers' boxes to draw `<name>.beside.png` with, for
+    films that they are known of; a film without one of its sizes is a failure. `each` is told the boxes of a film as soon as it ends.
     `writer`: what a higher floor writes of each film (DICOM results); it must pickle, it comes before the report, and a
     film that it refuses is a failure.
     Films are analysed in processes of their own, so a script that calls this keeps its calls under
@@ -129,7 +130,7 @@ def analyze_all(
     work = with_stems(films, out)
     threads = max(1, (os.cpu_count() or 1) // max(1, jobs))
     write = Writing(out, formats, beside or Beside(), writer)
-    make = partial(_worker, bundles, samples, seed, write, threads, runtime, heatmap_method, detection)
+    make = partial(_worker, bundles, samples, seed, write, threads, runtime, heatmap_method, detection, whole)
     reports: dict[int, tuple[dict[str, Any], FilmBoxes | None]] = {}
     failed: dict[int, Failed] = {}
     try:
@@ -207,6 +208,7 @@ def _worker(
     runtime: str,
     heatmap_method: str,
     detection: Detection | None,
+    whole: bool,
 ) -> Callable[[Job], tuple[dict[str, Any], FilmBoxes | None]]:
     """What a worker process does with a film; runs in the worker."""
     import cv2
@@ -217,7 +219,7 @@ def _worker(
     from hilum.analysis.analyzer import Analyzer
 
     with_heatmaps = bool({"html", "png"} & set(write.formats)) or write.writer is not None
-    analyzer = Analyzer(bundles, samples, seed, with_heatmaps, runtime, heatmap_method, detection)
+    analyzer = Analyzer(bundles, samples, seed, with_heatmaps, runtime, heatmap_method, detection, whole)
     return partial(_analyze_one, analyzer, write)
 
 
@@ -232,6 +234,8 @@ def _analyze_one(analyzer: Any, write: Writing, job: Job) -> tuple[dict[str, Any
         mend = f"Add a row of '{job.name}' to it"
         raise HilumError("it has no size in the table of sizes", path=job.path, mend=mend)
     report = analyzer.analyze(job.path)
+    if {"html", "png"} & set(write.formats) or write.writer is not None:
+        report = report.in_full()
     further = write.writer(report, write.out, job.stem) if write.writer is not None else {}
     names = write_report(report, write.out, job.stem, write.formats)
     boxes = None

@@ -32,7 +32,7 @@ def mismatches(info: Info, film: Radiograph, window: Window | None = None) -> It
             f"The bundle '{info.name}' is for ages {_ages(info)}; this person's age is {known}.",
         )
     height, width = info.preparation.size
-    down, across = (film.height, film.width) if window is None else (window.height, window.width)
+    down, across = film.size if window is None else (window.height, window.width)
     if min(down / height, across / width) < SMALL:
         where = " around the lungs" if window is not None and (down, across) != window.film else ""
         yield Notice(

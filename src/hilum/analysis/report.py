@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hilum import __version__
 from hilum.bundles.card import RESEARCH_USE
+from hilum.errors import ReadError
 from hilum.images.radiograph import Notice, Radiograph
+from hilum.images.read import read
+
+if TYPE_CHECKING:  # what draws a report needs no torch
+    from hilum.bundles.lungs import Outline
 
 LOW_LUNG_SHARE = (
     0.25  # about what lungs take of a film, so what heat spread evenly would have; docs/decisions.md
@@ -66,13 +71,21 @@ class FindingResult:
 @dataclass(frozen=True)
 class LungsResult:
     """Lung masks on the film's own grid, uint8 (height, width) 0 or 1, as the reader sees the film upright:
-    `right` is the person's right lung (the film's left). `area_share`: lungs as a share of the film."""
+    `right` is the person's right lung (the film's left). `area_share`: lungs as a share of the film. `outline`: what they
+    were laid on the film from."""
 
     mask: NDArray[np.uint8] = field(repr=False, compare=False)
     left: NDArray[np.uint8] = field(repr=False, compare=False)
     right: NDArray[np.uint8] = field(repr=False, compare=False)
     area_share: float
     bundle: str
+    outline: Outline | None = field(default=None, repr=False, compare=False)
+
+    def on(self, size: tuple[int, int]) -> LungsResult:
+        """The same on a grid of (height, width); `area_share` stays what was reported."""
+        assert self.outline is not None
+        found = self.outline.on(size)
+        return replace(self, mask=found.mask, left=found.left, right=found.right)
 
 
 @dataclass(frozen=True)
@@ -136,7 +149,8 @@ class Report:
     """What was found in one film. `reason` says why a film was not analysable; then there are no findings. `heatmap_method`:
     one of `explain.METHODS`, None where there are no heatmaps. `boxes`: those that are called, fused where several bundles
     detect; `own_boxes`: what each of several detectors calls by itself; `all_boxes`: those below their threshold too, for
-    tables, which no page shows."""
+    tables, which no page shows. `film`: as it was analysed; `in_full` has the whole one. `decoded`: (height, width) at which
+    it was decoded, where that is less than all of it."""
 
     film: Radiograph
     analysable: bool
@@ -150,6 +164,7 @@ class Report:
     heatmap_method: str | None = None
     detection: DetectionResult | None = None
     own_boxes: tuple[BoxResult, ...] = ()
+    decoded: tuple[int, int] | None = None
     all_boxes: tuple[BoxResult, ...] = field(default=(), repr=False)
 
     def _repr_html_(self) -> str:
@@ -158,12 +173,27 @@ class Report:
 
         return notebook_html(self)
 
+    def in_full(self) -> Report:
+        """The same results with the whole film, for pictures: one that was decoded at less is read again from its file.
+
+        Raises HilumError where that cannot be read whole, or is no longer what was analysed.
+        """
+        if self.film.whole is None:
+            return self
+        assert self.film.path is not None
+        film = read(self.film.path)
+        if film.digest != self.film.digest:
+            raise ReadError("it was changed while it was analysed", path=film.path, mend="Analyse it again.")
+        lungs = self.lungs.on(film.size) if self.lungs is not None else None
+        return replace(self, film=film, lungs=lungs)
+
     def as_dict(self, files: dict[str, str] | None = None) -> dict[str, Any]:
         """The report as JSON-able data. `files`: names of pictures written beside it, by `heatmap:<bundle>:<finding>`,
         `lungs:mask`, `lungs:left`, `lungs:right`, `overlay`."""
         files = files or {}
         return {
-            "source": _source(self.film),
+            "source": _source(self.film)
+            | {"decoded": None if self.decoded is None else list(self.decoded[::-1])},
             "analysable": self.analysable,
             "reason": self.reason,
             "warnings": [{"code": w.code, "text": w.text} for w in self.warnings],
@@ -199,8 +229,8 @@ def _source(film: Radiograph) -> dict[str, Any]:
         "path": str(path) if path is not None else None,
         "sha256": film.digest,
         "format": film.format,
-        "width": film.width,
-        "height": film.height,
+        "width": film.size[1],
+        "height": film.size[0],
         "bits": film.bits,
         "view": film.view,
         "sex": film.sex,

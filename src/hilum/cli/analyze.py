@@ -104,6 +104,14 @@ def analyze(
             " attention or attention_rollout (transformers).",
         ),
     ] = HEATMAPS[0],
+    whole: Annotated[
+        bool,
+        typer.Option(
+            "--whole",
+            help="Decode every film whole. Otherwise JPEG 2000 and JPEG films are decoded at the resolution that the bundles"
+            " need; pages and pictures show the whole film in either case.",
+        ),
+    ] = False,
 ) -> None:
     """Analyse films and write a report of each, with an index.
 
@@ -145,6 +153,7 @@ def analyze(
             timeout=timeout,
             runtime=runtime,
             heatmap_method=heatmap_method,
+            whole=whole,
             progress=lambda done, total: bar.update(task, completed=done, total=total, description="Films"),
         )
     _show(summary)

@@ -16,6 +16,7 @@ _STANDALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD})  # Huffman, arithmetic, quantisation, restart interval
 _PASSED_OVER = frozenset({*range(0xE0, 0xF0), 0xFE})  # application segments, comments
+_START_OF_TILE, _END_OF_CODESTREAM = b"\xff\x90", b"\xff\xd9"  # of JPEG 2000
 
 
 @dataclass(frozen=True)
@@ -86,3 +87,20 @@ def jpeg2000_size(data: bytes) -> StreamSize | None:
     if tiles > 65535:  # the standard's own bound
         return None
     return StreamSize(y1 - y0, x1 - x0, components, (siz[38] & 0x7F) + 1)
+
+
+def jpeg2000_is_whole(data: bytes) -> bool:
+    """Does a codestream's main header lead to a tile-part, each tile-part to the next, and the last to the end (ISO/IEC
+    15444-1 A.4)? False for a stream cut short anywhere.
+    """
+    at = data[:4096].find(b"\xff\x4f\xff\x51") + 2
+    while at >= 2 and data[at : at + 2] != _START_OF_TILE:
+        if at + 4 > len(data) or data[at] != 0xFF:
+            return False
+        at += 2 + max(int.from_bytes(data[at + 2 : at + 4], "big"), 2)
+    while at >= 2 and data[at : at + 2] == _START_OF_TILE:
+        length = int.from_bytes(data[at + 6 : at + 10], "big")
+        if length < 14:  # 0: up to the end of the codestream, which says nothing of its length
+            return length == 0 and data.rstrip(b"\0").endswith(_END_OF_CODESTREAM)
+        at += length
+    return at >= 2 and data[at : at + 2] == _END_OF_CODESTREAM

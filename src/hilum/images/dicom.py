@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from hilum.images.colour import to_grey
 from hilum.images.dicom_chain import chain_of
-from hilum.images.dicom_decode import decode, layout
+from hilum.images.dicom_decode import decode, decode_reduced, layout
 from hilum.images.dicom_facts import facts_of
 from hilum.images.dicom_file import parse_dicom
 from hilum.images.greyscale import Chain, Rendered, Window, render
-from hilum.images.orientation import orientation_of, turn_notice, turn_of
+from hilum.images.orientation import Turn, orientation_of, turn_notice, turn_of
 from hilum.images.own_results import refuse_results
 from hilum.images.radiograph import Notice, Radiograph
 
@@ -24,8 +24,8 @@ from hilum.images.radiograph import Notice, Radiograph
 logging.getLogger("pydicom.pixels.decoders.base").setLevel(logging.CRITICAL)
 
 
-def read_dicom(data: bytes) -> Radiograph:
-    """A DICOM file's bytes to a `Radiograph`.
+def read_dicom(data: bytes, least: int | None = None) -> Radiograph:
+    """A DICOM file's bytes to a `Radiograph`; `least` as of `read.read`.
 
     The greyscale chain is `greyscale.render`'s; the film is turned upright where Patient Orientation says clearly
     that it is not. Raises `ReadError` or `LimitError`.
@@ -59,7 +59,8 @@ def _read(data: bytes, rendering: Callable[[NDArray[np.unsignedinteger], Chain],
         dataset, syntax = parse_dicom(data)
         refuse_results(dataset)
         image = layout(dataset)
-        stored, precision = decode(dataset, syntax, image)
+        small = decode_reduced(dataset, syntax, image, least)
+        stored, precision = small or decode(dataset, syntax, image)
         facts = facts_of(dataset)
         notices = facts.notices
         colour = 0.0
@@ -92,4 +93,9 @@ def _read(data: bytes, rendering: Callable[[NDArray[np.unsignedinteger], Chain],
         colour=colour,
         headers=facts.headers,
         notices=notices,
+        whole=None if small is None else _turned((image.height, image.width), turn),
     )
+
+
+def _turned(size: tuple[int, int], turn: Turn | None) -> tuple[int, int]:
+    return size[::-1] if turn is not None and turn.transpose else size

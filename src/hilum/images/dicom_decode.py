@@ -15,6 +15,7 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import get_decoder
 
 from hilum.errors import ReadError
+from hilum.images import reduced
 from hilum.images.codestream import StreamSize, jpeg2000_size, jpeg_size, jpeg_without_applications
 from hilum.images.dicom_header import integer, text, value
 from hilum.images.limits import check_size
@@ -115,6 +116,36 @@ def decode(dataset: Dataset, syntax: uid.UID, image: Layout) -> tuple[NDArray[np
     return _compressed(pixels, syntax, image)
 
 
+def decode_reduced(
+    dataset: Dataset, syntax: uid.UID, image: Layout, least: int | None
+) -> tuple[NDArray[np.unsignedinteger], int] | None:
+    """As `decode`, of a film that is halved as often as leaves `least` pixels on its shorter side (`images.reduced`).
+
+    None where the film is to be decoded whole: `reduced` says when.
+    """
+    level = reduced.level_for(image.height, image.width, least)
+    if (
+        level == 0
+        or syntax not in _JPEG_2000 | {uid.JPEGBaseline8Bit}
+        or not _bears_averaging(dataset, image)
+    ):
+        return None
+    stream = _stream(value(dataset, "PixelData"))
+    precision = _checked_precision(stream, syntax, image)
+    if precision > image.stored:
+        return None
+    wavelets = syntax in _JPEG_2000
+    stored = reduced.jpeg2000(stream, level, precision) if wavelets else reduced.jpeg(stream, level)
+    return None if stored is None or reduced.has_few_levels(stored) else (stored, precision)
+
+
+def _bears_averaging(dataset: Dataset, image: Layout) -> bool:
+    """Can stored values be averaged before the greyscale chain, without a change of what the header asks for?"""
+    shown = any(value(dataset, word) is not None for word in ("VOILUTSequence", "WindowCenter"))
+    padded = value(dataset, "PixelPaddingValue") is not None
+    return image.samples == 1 and not image.signed and shown and not padded
+
+
 def _native(dataset: Dataset, pixels: bytes, syntax: uid.UID, image: Layout) -> NDArray[np.unsignedinteger]:
     count = image.height * image.width * image.samples
     if len(pixels) < count * image.allocated // 8:
@@ -132,13 +163,18 @@ def _native(dataset: Dataset, pixels: bytes, syntax: uid.UID, image: Layout) -> 
     return _shaped(values, image, integer(dataset, "PlanarConfiguration") == 1)
 
 
-def _compressed(pixels: bytes, syntax: uid.UID, image: Layout) -> tuple[NDArray[np.unsignedinteger], int]:
+def _stream(pixels: bytes) -> bytes:
+    """The one frame's codestream."""
     try:
-        stream = get_frame(pixels, 0, number_of_frames=1)
+        return get_frame(pixels, 0, number_of_frames=1)
     except Exception as error:
         raise ReadError(
             f"its compressed pixel data is damaged: {error}", mend="Fetch the file again."
         ) from error
+
+
+def _compressed(pixels: bytes, syntax: uid.UID, image: Layout) -> tuple[NDArray[np.unsignedinteger], int]:
+    stream = _stream(pixels)
     precision = _checked_precision(stream, syntax, image)
     plugin = PLUGINS[syntax]
     if plugin == "gdcm":

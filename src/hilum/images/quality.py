@@ -117,20 +117,22 @@ def _header(film: Radiograph) -> _Opinion:
 
 def _plain(film: Radiograph) -> _Opinion:
     """Size, shape, colour, range and number of grey levels."""
-    shape = max(film.height, film.width) / max(1, min(film.height, film.width))
+    shape = max(film.size) / max(1, min(film.size))
     sample = _sample(film.pixels)
     finite = bool(np.isfinite(sample).all())
     low, high = np.percentile(sample, [0.5, 99.5]) if finite else (0.0, 0.0)
     levels = len(np.unique(sample))
     checks: dict[str, float | str] = {
-        "shortest_side_pixels": float(min(film.height, film.width)),
+        "shortest_side_pixels": float(min(film.size)),
         "shape": round(shape, 3),
         "colour": round(film.colour, 4),
         "grey_range": round(float(high - low), 4),
     }
     refusal, notices = None, []
-    if min(film.height, film.width) < SMALLEST_SIDE:
-        refusal = f"The picture has {film.height} x {film.width} pixels; {SMALLEST_SIDE} a side are needed."
+    if min(film.size) < SMALLEST_SIDE:
+        refusal = (
+            f"The picture has {film.size[0]} x {film.size[1]} pixels; {SMALLEST_SIDE} a side are needed."
+        )
     elif not finite:
         refusal = "The picture holds values that are not numbers."
     elif high - low < FLAT_RANGE:

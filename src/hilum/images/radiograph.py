@@ -35,11 +35,12 @@ class Radiograph:
     view: `PA`, `AP`, `LATERAL`, `OTHER` or None where the file does not say.
     body_part: the header's BodyPartExamined in upper case, or None.
     sex: `F`, `M` or None. age: years, or None.
-    spacing: (row, column) millimetres a pixel at the detector or patient plane, or None.
+    spacing: (row, column) millimetres a pixel of the whole film, at the detector or patient plane, or None.
     bits: significant bits of the stored values.
     colour: mean absolute difference of the colour channels in [0, 1]; 0 for a greyscale file.
     headers: a few header values that the report cites (SOPInstanceUID, Modality, ...); values are strings.
     digest: SHA-256 of the file's bytes, hex.
+    whole: (height, width) of the film, upright, where `pixels` are a smaller decoding of it (`images.reduced`); else None.
     notices: warnings met while reading.
     """
 
@@ -56,6 +57,7 @@ class Radiograph:
     headers: dict[str, str] = field(default_factory=dict)
     digest: str | None = None
     notices: tuple[Notice, ...] = ()
+    whole: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         p = self.pixels
@@ -70,6 +72,11 @@ class Radiograph:
     @property
     def width(self) -> int:
         return int(self.pixels.shape[1])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the film in pixels, of which `pixels` may be a smaller decoding."""
+        return self.whole or (self.height, self.width)
 
     def with_notice(self, code: str, text: str) -> Radiograph:
         """A copy that carries one more notice."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -15,12 +16,14 @@ from hilum.errors import LimitError, ReadError
 from hilum.images.colour import to_grey
 from hilum.images.limits import check_size
 from hilum.images.radiograph import Notice, Radiograph
+from hilum.images.reduced import draft, has_few_levels, level_for
 from hilum.images.strips import Rows, Strips, strips_of
 
 RasterFormat = Literal["png", "jpeg", "tiff"]
 Values = NDArray[np.unsignedinteger]
 Notices = tuple[Notice, ...]
 _BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC, _MINISWHITE = 258, 259, 262, 0  # tags of TIFF 6.0; 0 is white
+_ORIENTATION = 0x0112  # EXIF: from 5 on height and width change places
 
 
 def raster_format(data: bytes) -> RasterFormat | None:
@@ -34,8 +37,11 @@ def raster_format(data: bytes) -> RasterFormat | None:
     return None
 
 
-def read_raster(data: bytes, kind: RasterFormat) -> Radiograph:
-    """The bytes of a PNG, JPEG or TIFF file to a `Radiograph`. Raises `ReadError` or `LimitError`."""
+def read_raster(data: bytes, kind: RasterFormat, least: int | None = None) -> Radiograph:
+    """The bytes of a PNG, JPEG or TIFF file to a `Radiograph`; `least` as of `read.read`.
+
+    Raises `ReadError` or `LimitError`.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -55,6 +61,9 @@ def read_raster(data: bytes, kind: RasterFormat) -> Radiograph:
                     f"it holds {pages} pages; a radiograph is one", mend="Export the page you mean."
                 )
             values: Values | Rows
+            size = image.height, image.width
+            turned = image.getexif().get(_ORIENTATION, 1) >= 5 if least is not None else False
+            small = kind == "jpeg" and draft(image, level_for(*size, least))
             try:
                 if kind == "png" and data[24] == 16 and image.mode != "I;16":
                     values, notices = _over_black(_deep_colour_png(image, data))
@@ -65,7 +74,11 @@ def read_raster(data: bytes, kind: RasterFormat) -> Radiograph:
                     f"its {kind.upper()} pixels are damaged or cut short: {error}",
                     mend="Fetch the file again.",
                 ) from error
-    return from_values(values, kind, notices)
+    if not small:
+        return from_values(values, kind, notices)
+    if has_few_levels(values[:]):
+        return read_raster(data, kind)
+    return replace(from_values(values, kind, notices), whole=size[::-1] if turned else size)
 
 
 def from_values(values: Values | Rows, kind: str, notices: Notices = ()) -> Radiograph:

@@ -21,10 +21,15 @@ from hilum.images.raster import from_values, raster_format, read_raster
 logger = logging.getLogger(__name__)
 
 
-def read(path: str | Path) -> Radiograph:
+def read(path: str | Path, least: int | None = None) -> Radiograph:
     """Read one radiograph from a DICOM, PNG, JPEG or TIFF file, told apart by content.
 
     Whatever the file holds, the result is a `Radiograph` or one of these errors.
+
+    `least`: pixels of the shorter side that are enough for what is to be done. JPEG 2000 and JPEG films are then decoded at
+    a half, a quarter or an eighth of their size where that leaves as many, which takes a fraction of the time, and the
+    film's own size stands in `Radiograph.whole`. None decodes every film whole; so are those of which `images.reduced` says
+    why.
 
     Raises
     ------
@@ -34,7 +39,7 @@ def read(path: str | Path) -> Radiograph:
     path = Path(path)
     data = _bytes_of(path)
     try:
-        film = decode(data)
+        film = decode(data, least)
     except HilumError as error:
         raise type(error)(error.fault, path=path, mend=error.mend) from error
     except MemoryError:
@@ -50,16 +55,19 @@ def read(path: str | Path) -> Radiograph:
     return replace(film, path=path, digest=hashlib.sha256(data).hexdigest())
 
 
-def decode(data: bytes) -> Radiograph:
-    """Decode the bytes of one DICOM, PNG, JPEG or TIFF file. Raises `ReadError`, `LimitError`, or a parser's own error."""
+def decode(data: bytes, least: int | None = None) -> Radiograph:
+    """Decode the bytes of one DICOM, PNG, JPEG or TIFF file; `least` as of `read`.
+
+    Raises `ReadError`, `LimitError`, or a parser's own error.
+    """
     if not data:
         raise ReadError("the file is empty", mend="Fetch it again from its source.")
     # DICOM first: its preamble may hold another format's header (PS3.10 section 7.1), as the real RG1 film's does.
     if looks_like_dicom(data):
-        return read_dicom(data)
+        return read_dicom(data, least)
     kind = raster_format(data)
     if kind is not None:
-        return read_raster(data, kind)
+        return read_raster(data, kind, least)
     raise ReadError(
         "the file is neither DICOM nor PNG, JPEG or TIFF", mend="Export the film in one of these formats."
     )

@@ -18,6 +18,7 @@ LUNG, HEAT_EDGE, BOX = (94, 200, 229), (255, 244, 214), (255, 190, 92)
 
 def overlay(report: Report, side: int = DISPLAY_SIDE) -> Picture:
     """The captioned picture, RGB, its long side at most `side` pixels."""
+    report = report.in_full()
     room = side
     while True:
         height, width = _extent(report, room)

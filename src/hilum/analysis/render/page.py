@@ -26,6 +26,7 @@ NOTEBOOK_SIDE = 1000  # pixels; every cell's output is stored in the notebook
 
 def report_html(report: Report, side: int = pictures.DISPLAY_SIDE) -> str:
     """The page, which also reads without JavaScript and on paper. `side`: the film's long side in pixels, at most."""
+    report = report.in_full()
     return render(
         "report.html",
         styles=("base.css", "report.css"),

@@ -33,6 +33,8 @@ def write_report(report: Report, out: Path, stem: str, formats: tuple[str, ...] 
         raise HilumError(
             f"there is no report format '{unknown[0]}'", mend=f"Choose from: {', '.join(FORMATS)}."
         )
+    if {"html", "png"} & set(formats):
+        report = report.in_full()
     stem = safe_name(stem)
     names: dict[str, str] = {}
     try:
