@@ -30,6 +30,7 @@ from hilum.bundles.focus import Known, is_segmenter, segmenter, window_of
 from hilum.bundles.generating import refuse_generator
 from hilum.bundles.info import Info
 from hilum.bundles.lungs import check_segmenter, outline
+from hilum.bundles.runtimes import TUNED
 from hilum.errors import BundleError
 from hilum.images.crop import Window
 from hilum.images.quality import assess
@@ -56,8 +57,9 @@ class Analyzer:
     samples: Monte Carlo dropout samples a film; below 2 there is no uncertainty.
     seed: of the samples; a film's numbers depend on it, the film and the bundle only.
     with_heatmaps: whether to compute heatmaps.
-    runtime: what runs the bundles that are loaded here, one of `runtimes.NAMES`; all but torch need that form in the bundle
-    (`export`). Lungs that nobody named run in torch, and a loaded bundle in what it was loaded for.
+    runtime: what runs the bundles that are loaded here, one of `runtimes.CHOICES`: what each was tuned to on this machine,
+        torch where it was not; or one for all of them, which all but torch need in that form (`export`). Lungs that nobody
+        named run in torch, and a loaded bundle in what it was loaded for.
     heatmap_method: one of `explain.METHODS`.
     detection: how boxes are made, see `Detection`. Where several bundles detect, their boxes are fused, and each one's own
     are kept beside.
@@ -75,7 +77,7 @@ class Analyzer:
         samples: int = 30,
         seed: int = 0,
         with_heatmaps: bool = True,
-        runtime: str = "torch",
+        runtime: str = TUNED,
         heatmap_method: str = DEFAULT,
         detection: Detection | None = None,
         whole: bool = False,

@@ -89,7 +89,7 @@ def analyze_all(
     seed: int = 0,
     jobs: int = 1,
     timeout: float | None = TIMEOUT,
-    runtime: str = "torch",
+    runtime: str = "tuned",
     heatmap_method: str = DEFAULT,
     progress: Callable[[int, int], None] | None = None,
     detection: Detection | None = None,
@@ -103,9 +103,9 @@ def analyze_all(
     A film that cannot be analysed, crashes its worker or takes longer than `timeout` seconds becomes a failure and the
     others go on. `progress` is told (films done, films in all). `bundles`, `samples`, `seed`, `runtime`,
     `heatmap_method`, `detection`, `whole`: see `Analyzer`. `beside`: readers' boxes to draw `<name>.beside.png` with, for
-    films that they are known of; a film without one of its sizes is a failure. `each` is told the boxes of a film as soon as it ends.
-    `writer`: what a higher floor writes of each film (DICOM results); it must pickle, it comes before the report, and a
-    film that it refuses is a failure.
+    films that they are known of; a film without one of its sizes is a failure. `each` is told the boxes of a film as soon
+    as it ends. `writer`: what a higher floor writes of each film (DICOM results); it must pickle, it comes before the
+    report, and a film that it refuses is a failure.
     Films are analysed in processes of their own, so a script that calls this keeps its calls under
     `if __name__ == "__main__":`. Raises HilumError where a bundle cannot be loaded, a format is unknown, or `out` cannot be
     written or is one of the folders to search. A film that lies in `out` is never written over.

@@ -153,8 +153,9 @@ def patient_hash(patient: str) -> np.uint32:
 def load(path: str | Path, runtime: str = "torch", threads: int | None = None) -> Bundle:
     """A bundle from a folder, a `.hilum` file, or the name of a built-in one; every checksum is verified first.
 
-    `runtime`: what runs the model, one of `runtimes.NAMES`; all but torch need that form in the bundle
-    (`export`). `threads`: of such a runtime; None takes torch's number.
+    `runtime`: what runs the model, one of `runtimes.CHOICES`; all but torch need that form in the bundle
+    (`export`), `tuned` takes what was chosen for this machine, torch where nothing was.
+    `threads`: of such a runtime; None takes torch's number.
 
     Raises BundleError where it is incomplete, altered, not a bundle, made for a newer Hilum, or lacks the
     form asked for, and MissingExtraError where the runtime is not installed.

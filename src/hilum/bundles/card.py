@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hilum.bundles.info import Info
+from hilum.bundles.info import Info, Ran
 from hilum.images.preparation import Body, Letters, NearLungs
 
 PRIVACY = (
@@ -33,6 +33,7 @@ def card(info: Info) -> str:
         _section("Preparation", _preparation(info)),
         _section("Makes films of", _conditions(info)) or _section("Outputs", _outputs(info)),
         _section("Also as", _exports(info)),
+        _section("Tuned", _tuned(info)),
         _section("Drift is measured against", _reference(info)),
         *(_section(f"Measured: {name}", measured(result)) for name, result in info.metrics.items()),
     ]
@@ -228,6 +229,31 @@ def _exports(info: Info) -> str:
             f" {tried}; made with {made}"
         )
     return _bullets(lines)
+
+
+def _tuned(info: Info) -> str:
+    """What runs it on each machine that it was tuned for, and what was measured there."""
+    parts = []
+    for name, found in info.tuned.items():
+        text = (
+            f"On {name}: `{found.chosen}`, by {_counted(found.films, 'film')}; no number of a report may change by more than"
+            f" {found.tolerance:g}."
+        )
+        rows = [{"runtime": runtime, **ran_row(ran)} for runtime, ran in found.runtimes.items()]
+        parts.append(f"{text}\n\n{table(rows)}")
+    return "\n\n".join(parts)
+
+
+def ran_row(ran: Ran) -> dict[str, Any]:
+    """What a runtime did, as a row of a table."""
+    return {
+        "ms a film": None if ran.milliseconds is None else round(ran.milliseconds, 1),
+        "largest change": ran.change,
+        "AUC": ran.auc,
+        "Dice": ran.dice,
+        "calibration error": ran.calibration_error,
+        "refused": ran.refused,
+    }
 
 
 def measured(result: Mapping[str, Any]) -> str:

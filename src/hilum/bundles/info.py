@@ -122,6 +122,38 @@ class Export(Step):
     tried_on: int = 0
 
 
+class Ran(Step):
+    """What a runtime did on one machine, beside torch on the same films.
+
+    `milliseconds`: of the model for one prepared film, median. `change`: the largest change of a reported number on a film:
+    a probability, a box's score, or the share of the film that lungs cover. `auc`, `dice`, `calibration_error`: of the films
+    whose truth is known, macro over labels; None where there is none. `refused`: why it may not be chosen.
+    """
+
+    milliseconds: float | None = None
+    change: float | None = None
+    auc: float | None = None
+    dice: float | None = None
+    calibration_error: float | None = None
+    refused: str | None = None
+
+
+class Tuning(Step):
+    """Which runtime was chosen for one machine, and what was measured to choose it (`hilum bundle tune`).
+
+    `weights`: SHA-256 of the weights file. `films`: how many were measured on. `tolerance`: the largest `Ran.change` that
+    was allowed. `versions`: of the packages that ran it; with others the choice does not hold.
+    """
+
+    chosen: str
+    weights: str
+    films: int
+    threads: int
+    tolerance: float
+    versions: dict[str, str]
+    runtimes: dict[str, Ran]
+
+
 class Condition(Step):
     """Findings that stand together, and how many training films have exactly these (an unknown one counts as none): what a
     generator's films are drawn by. Nothing else of any film is kept.
@@ -136,11 +168,12 @@ class Info(Step):
 
     `labels`: empty where the task is to encode. `group`: the name of the set of mutually exclusive classes (multiclass),
     else None. `metrics`: evaluations by name, as `evaluation.summary` writes them. `precision`: of the floats in the weights
-    file. `exports`: other forms of the model, by runtime. `conditions`: of a generator. `reference`: what a drift of films
-    and scores is measured against. `files`: SHA-256 of every other file. `digest`: SHA-256 of this content without itself.
+    file. `exports`: other forms of the model, by runtime. `tuned`: the choice of a runtime, by machine (`machine.machine`).
+    `conditions`: of a generator. `reference`: what a drift of films and scores is measured against. `files`: SHA-256 of every
+    other file. `digest`: SHA-256 of this content without itself.
     """
 
-    later = frozenset({"precision", "exports", "conditions", "reference"})
+    later = frozenset({"precision", "exports", "tuned", "conditions", "reference"})
 
     format: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
@@ -158,6 +191,7 @@ class Info(Step):
     metrics: dict[str, dict[str, Any]] = Field(default_factory=dict)
     precision: Literal["float16", "float32"] = "float16"
     exports: dict[Form, Export] = Field(default_factory=dict)
+    tuned: dict[str, Tuning] = Field(default_factory=dict)
     conditions: tuple[Condition, ...] = ()
     reference: Reference | None = None
     files: dict[str, str] = Field(default_factory=dict)

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hilum.bundles.files import EXPORTED
+from hilum.bundles.machine import choice
 from hilum.errors import BundleError, MissingExtraError
 from hilum.models import Classifier, Model
 from hilum.models.contract import Detector
@@ -34,6 +35,14 @@ if TYPE_CHECKING:
     from hilum.bundles.bundle import Bundle
 
 NAMES = ("torch", *EXPORTED)
+TENSORRT, TUNED = "tensorrt", "tuned"
+CHOICES = (TUNED, *NAMES, TENSORRT)
+"""What may be asked for: `tuned` is what `hilum bundle tune` chose for this machine, `tensorrt` runs the form `onnx`."""
+FORMS = {TENSORRT: "onnx"}
+PROVIDERS = {
+    "onnx": ["CPUExecutionProvider"],
+    TENSORRT: ["TensorrtExecutionProvider", "CUDAExecutionProvider"],
+}
 IMAGES = "images"
 OUTPUTS = ("features", "embedding", "logits")
 BOXES = ("boxes", "scores")
@@ -43,7 +52,7 @@ Graph = Callable[[NDArray[Any]], dict[str, NDArray[Any]]]
 
 
 class Runtime(ABC):
-    """What runs a bundle's model. `name`: one of `NAMES`."""
+    """What runs a bundle's model. `name`: one of `CHOICES` but `tuned`."""
 
     name: str
 
@@ -111,20 +120,23 @@ class ExportedRuntime(Runtime):
 
 
 def start(bundle: Bundle, name: str, place: str | Path, threads: int | None = None) -> Runtime | None:
-    """The runtime `name` on `bundle`'s exported form, with `threads` (None: torch's number); None for torch.
+    """The runtime `name` on `bundle`'s exported form, with `threads` (None: torch's number); None for torch, and for
+    `tuned` where nothing else was chosen for this machine.
 
     Raises BundleError where the name is unknown, or the bundle lacks that form or holds one that cannot be
     opened, and MissingExtraError where the runtime is not installed.
     """
-    if name not in NAMES:
-        raise BundleError(f"there is no runtime '{name}'", mend=f"Choose from: {', '.join(NAMES)}")
+    if name not in CHOICES:
+        raise BundleError(f"there is no runtime '{name}'", mend=f"Choose from: {', '.join(CHOICES)}")
+    name = choice(bundle.info) if name == TUNED else name
     if name == "torch":
         return None
-    if name not in bundle.info.exports:
+    form = FORMS.get(name, name)
+    if form not in bundle.info.exports:
         raise BundleError(
-            f"the bundle '{bundle.info.name}' has no form '{name}'",
+            f"the bundle '{bundle.info.name}' has no form '{form}'",
             path=place,
-            mend=f"Make one: hilum bundle export {place} --to {name} --out DIR",
+            mend=f"Make one: hilum bundle export {place} --to {form} --out DIR",
         )
     graph = opened(name, bundle.exported, threads or torch.get_num_threads(), place)
     head = bundle.model.head if isinstance(bundle.model, Classifier) else None
@@ -133,11 +145,11 @@ def start(bundle: Bundle, name: str, place: str | Path, threads: int | None = No
 
 def opened(name: str, members: dict[str, bytes], threads: int, place: str | Path) -> Graph:
     """The exported form `name` among `members`, ready to run. Raises as `start`."""
-    content = [members[file] for file in EXPORTED[name]]
+    content = [members[file] for file in EXPORTED[FORMS.get(name, name)]]
     try:
-        if name == "onnx":
-            onnx, onnxruntime = extra("onnx", "the runtime onnx"), extra("onnxruntime", "the runtime onnx")
-            return _onnx(onnx, onnxruntime, content[0], threads)
+        if name in PROVIDERS:
+            onnx, onnxruntime = (extra(package, f"the runtime {name}") for package in ("onnx", "onnxruntime"))
+            return _onnx(onnx, onnxruntime, content[0], threads, PROVIDERS[name])
         return OpenVino(extra("openvino", f"the runtime {name}"), content[0], content[1], threads)
     except MissingExtraError:
         raise
@@ -161,14 +173,18 @@ def extra(package: str, feature: str) -> Any:
         logging.setLoggerClass(loggers)  # nncf would make every later logger of the process one of its own
 
 
-def _onnx(onnx: Any, onnxruntime: Any, content: bytes, threads: int) -> Graph:
+def _onnx(onnx: Any, onnxruntime: Any, content: bytes, threads: int, providers: list[str]) -> Graph:
+    if providers[0] not in onnxruntime.get_available_providers():
+        raise ValueError(
+            f"ONNX Runtime has no {providers[0]} here: it comes with onnxruntime-gpu and TensorRT"
+        )
     tensors = onnx.load_model_from_string(content).graph.initializer
     if any(onnx.external_data_helper.uses_external_data(tensor) for tensor in tensors):
         raise ValueError("it points to files outside itself")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors are raised; warnings about the graph are no user's concern
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, options, providers=providers)
     names = [output.name for output in session.get_outputs()]
     return lambda images: dict(zip(names, session.run(names, {IMAGES: images}), strict=True))
 

@@ -16,7 +16,7 @@ USUAL = "json,html,png"
 FORMAT_HELP = (
     "Which of json, html, png and dicom to write, with commas between. dicom: results for an archive."
 )
-RUNTIMES = ("torch", "onnx", "openvino", "int8")
+RUNTIMES = ("tuned", "torch", "onnx", "openvino", "int8", "tensorrt")
 HEATMAPS = ("cam", "cam_above_threshold", "grad_cam_plus_plus", "score_cam", "attention", "attention_rollout")
 
 
@@ -92,10 +92,10 @@ def analyze(
         str,
         typer.Option(
             callback=_runtime,
-            help="What runs the bundles: torch, or onnx, openvino or int8, for which bundles are made with"
-            " `hilum bundle export`.",
+            help="What runs the bundles: tuned (what `hilum bundle tune` chose for this machine, else torch), torch, or onnx,"
+            " openvino, int8 or tensorrt, for which bundles are made with `hilum bundle export`.",
         ),
-    ] = "torch",
+    ] = RUNTIMES[0],
     heatmap_method: Annotated[
         str,
         typer.Option(

@@ -1,4 +1,4 @@
-"""`hilum bundle list | show | verify | pack | export | reference | import | ensemble`"""
+"""`hilum bundle list | show | verify | pack | export | tune | reference | import | ensemble`"""
 
 from __future__ import annotations
 
@@ -131,6 +131,66 @@ def export(
     typer.echo(
         f"{place}: {', '.join(EXPORTED[to])}; probabilities differ from torch by at most {made.drift:.2g} on {tried}"
     )
+
+
+@app.command()
+def tune(
+    bundle: Annotated[str, typer.Argument(help="A built-in's name, a folder or a .hilum file.")],
+    films: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MANIFEST|DIR",
+            help="Films to measure on: a manifest (its validation part; INT8 takes its ranges from the training part), or a"
+            " folder (half for each).",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Where the tuned bundle goes. Without it: where it lies."
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            min=0.0, help="The largest change of a reported probability that a faster runtime may make."
+        ),
+    ] = 0.01,
+    most: Annotated[int, typer.Option("--films", min=1, help="Films to measure on, at most.")] = 200,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the clock.")] = 20,
+) -> None:
+    """Choose the fastest runtime of a bundle on this machine, and record what it changes.
+
+    ONNX Runtime, OpenVINO, INT8 and, where it is present, TensorRT are run beside torch: milliseconds a film, the largest
+    change of a reported number, AUC, Dice and calibration error. One that changes a number by more than the tolerance is
+    refused. All of it is written into the bundle; `hilum analyze` then uses what was chosen for the machine it runs on.
+
+    Examples:
+
+      hilum bundle tune findings nih14.parquet --out findings-tuned
+
+      hilum bundle tune findings films/ --tolerance 0.05 --out findings-fast
+    """  # fmt: skip
+    from rich.console import Console
+    from rich.table import Table
+
+    from hilum.analysis.search import expand
+    from hilum.bundles.card import ran_row
+    from hilum.bundles.machine import machine
+    from hilum.datasets.manifest import Manifest
+    from hilum.learning.tune import tune as measure
+
+    given = expand([films], out or Path("."))[0] if films.is_dir() else Manifest.load(films)
+    info = measure(bundle, given, out, tolerance, most, rounds)
+    found = info.tuned[machine()]
+    rows = [{"runtime": name, **ran_row(ran)} for name, ran in found.runtimes.items()]
+    table = Table(*rows[0], box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(
+            *("–" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values())
+        )
+    Console().print(table)
+    typer.echo(f"{machine()}: {found.chosen}, by {found.films} films, {found.threads} threads")
 
 
 def _training_films(given: Path, out: Path) -> list[Path]:

@@ -30,7 +30,7 @@ def read_dicom(data: bytes, least: int | None = None) -> Radiograph:
     The greyscale chain is `greyscale.render`'s; the film is turned upright where Patient Orientation says clearly
     that it is not. Raises `ReadError` or `LimitError`.
     """
-    return _read(data, lambda stored, chain: render(stored, chain))
+    return _read(data, lambda stored, chain: render(stored, chain), least)
 
 
 def read_unwindowed(data: bytes) -> tuple[Radiograph, tuple[float, float]]:
@@ -53,7 +53,11 @@ def read_unwindowed(data: bytes) -> tuple[Radiograph, tuple[float, float]]:
     return film, window
 
 
-def _read(data: bytes, rendering: Callable[[NDArray[np.unsignedinteger], Chain], Rendered]) -> Radiograph:
+def _read(
+    data: bytes,
+    rendering: Callable[[NDArray[np.unsignedinteger], Chain], Rendered],
+    least: int | None = None,
+) -> Radiograph:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns of each odd value; those that matter become notices
         dataset, syntax = parse_dicom(data)

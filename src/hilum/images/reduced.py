@@ -1,8 +1,8 @@
 """Films decoded at a half, a quarter or an eighth of their size, by streams that hold these sizes in themselves.
 
 JPEG 2000 is coded by wavelets (ISO/IEC 15444-1): its lower levels are decoded without the upper ones, which take most of
-the time. Baseline JPEG is coded by cosines of 8 x 8 blocks, of which the first few give a smaller block. Both give stored values,
-as a whole decoding does, and what can only be said of the whole film is a reason to decode it whole:
+the time. Baseline JPEG is coded by cosines of 8 x 8 blocks, of which the first few give a smaller block. Both give stored
+values, as a whole decoding does, and what can only be said of the whole film is a reason to decode it whole:
 
 - a header without window or VOI LUT shows a film from its lowest to its highest stored value, which a smaller film has not;
 - padding is told by its exact value, and overlays lie in bits above the film's: neither survives averaging;
