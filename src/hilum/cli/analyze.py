@@ -92,8 +92,8 @@ def analyze(
         str,
         typer.Option(
             callback=_runtime,
-            help="What runs the bundles: tuned (what `hilum bundle tune` chose for this machine, else torch), torch, or onnx,"
-            " openvino, int8 or tensorrt, for which bundles are made with `hilum bundle export`.",
+            help="What runs the bundles: tuned (what `hilum bundle tune` chose for this machine, else torch), torch, or"
+            " onnx, openvino, int8 or tensorrt, for which bundles are made with `hilum bundle export`.",
         ),
     ] = RUNTIMES[0],
     heatmap_method: Annotated[

@@ -1,8 +1,9 @@
 """The fastest runtime of a bundle on this machine that changes no number of a report by more than a tolerance.
 
-Each form that can be made is made, run beside torch on the same films, and recorded in the bundle, chosen or not: how long a
-film takes, the largest change of a reported number, and AUC, Dice and calibration error where the films' truth is known.
-INT8 takes its ranges from other films than those it is measured on, and test films take no part: what chooses must not judge.
+Each form that can be made is made, run beside torch on the same films, and recorded in the bundle, chosen or not: how long
+a film takes, the largest change of a reported number, and AUC, Dice and calibration error where the films' truth is known.
+INT8 takes its ranges from other films than those it is measured on, and test films take no part: what chooses must not
+judge.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ def tune(
     most: int = MOST,
     rounds: int = ROUNDS,
 ) -> Info:
-    """Choose what runs `bundle` on this machine and write it, with that form and all that was measured, to `out` (None: where
-    it lies). What it returns is the written bundle's `bundle.json`; `load(..., "tuned")` and analysis go by it.
+    """Choose what runs `bundle` on this machine and write it, with that form and all that was measured, to `out` (None:
+    where it lies). What it returns is the written bundle's `bundle.json`; `load(..., "tuned")` and analysis go by it.
 
     `films`: a manifest, split (its training part gives INT8 its ranges, its validation part is measured) or not, or files.
     Those not split are halved, a manifest's by patient. `most`: films to measure on, evenly spread. `rounds`: of the clock.
