@@ -3,10 +3,10 @@
     python -m benchmarks.film_to_scores [--films 200] [--peer-films 40] [--jobs 2] [--monai FOLDER] [--work FOLDER]
 
 The films: 2,048 pixels a side, 12 bits, half of them JPEG 2000 lossless, the others uncompressed, made of real ones
-(HILUM_DATA; phantoms without it), enlarged, with noise that makes the streams as large as those of real films (about 5 bits a
-pixel; the real film RG1 has 9.5). `DISTINCT` are made and the others are links to them. The network is the same for all: torchxrayvision's
-DenseNet121 at 224 pixels with random weights, which cost what trained ones do; Hilum runs it imported, in torch, in OpenVINO
-and as INT8. Each program runs in processes of its own and may use all cores; peers are timed without their start, Hilum with
+(HILUM_DATA; phantoms without it), enlarged, with noise that brings the streams to about 5 bits a pixel (the real film RG1,
+of 15 bits, has 9.5). `DISTINCT` are made and the others are links to them. The network is the same for all:
+torchxrayvision's DenseNet121 at 224 pixels with random weights, which cost what trained ones do; Hilum runs it imported, in
+torch, in OpenVINO and as INT8. Each program runs in processes of its own and may use all cores; peers are timed without their start, Hilum with
 and without. Hilum's command does more than the others: quality gate, lungs (a U-Net beside the DenseNet), shares, a report
 of each film on disk.
 

@@ -36,7 +36,7 @@ def gate(monkeypatch) -> list[dict]:
     """The quality gate lets everything pass, and notes what it was asked; phantoms are no judge of it."""
     asked: list[dict] = []
 
-    def assess(film: Radiograph, lungs: np.ndarray | None = None) -> Quality:
+    def assess(film: Radiograph, lungs: np.ndarray | None = None, before: Quality | None = None) -> Quality:
         asked.append({"film": film, "lungs": lungs})
         return Quality(True, None, (Notice("gate", "The gate was here."),), {})
 
@@ -118,7 +118,7 @@ def test_the_gate_is_asked_again_with_the_lungs(film, gate):
 
 @pytest.mark.parametrize("late", [False, True])
 def test_a_film_that_is_not_analysable_gets_a_reason_and_no_findings(film, monkeypatch, late):
-    def assess(film: Radiograph, lungs: np.ndarray | None = None) -> Quality:
+    def assess(film: Radiograph, lungs: np.ndarray | None = None, before: Quality | None = None) -> Quality:
         bad = (lungs is not None) == late
         return Quality(not bad, "It is a hand." if bad else None, (), {})
 
@@ -322,3 +322,15 @@ def test_import_is_light_and_the_three_lines_are_there():
     assert hilum.Report is Report
     with pytest.raises(AttributeError, match="nonsense"):
         hilum.nonsense  # noqa: B018
+
+
+def test_probabilities_uncertainty_and_heatmaps_cost_one_pass_of_the_encoder(film, monkeypatch):
+    bundle = bright_bundle()
+    passes = []
+    seen = bundle.model.feature_map
+    monkeypatch.setattr(
+        bundle.model, "feature_map", lambda images: passes.append(len(images)) or seen(images)
+    )
+    report = Analyzer([bundle], samples=30).analyze(film)
+    assert passes == [1]
+    assert all(f.std is not None and f.heatmap is not None for f in report.findings)

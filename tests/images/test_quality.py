@@ -67,6 +67,12 @@ def test_39_extremity_is_refused_by_header_and_by_pixels_alone(rg3: Radiograph) 
     assert refused(assess(replace(rg3, body_part=None, view=None, headers={})), "picture")
 
 
+def test_what_was_said_before_the_lungs_were_known_is_not_asked_again(rg1: Radiograph) -> None:
+    for one in (rg1, film(phantom().pixels, view="LATERAL"), film(np.zeros((200, 200)))):
+        lungs = np.zeros((64, 64), np.uint8)
+        assert assess(one, lungs, assess(one)) == assess(one, lungs)
+
+
 # ---- headers
 
 

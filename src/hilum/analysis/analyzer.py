@@ -121,7 +121,7 @@ class Analyzer:
             used.append(self.segmenters[0])
             lungs = segment_lungs(self.segmenters[0], film)
             known = self.segmenters[0], lungs.mask
-            quality = assess(film, lungs.right + 2 * lungs.left)
+            quality = assess(film, lungs.right + 2 * lungs.left, quality)
         notices = [*film.notices, *quality.notices]
         findings: list[FindingResult] = []
         boxes = Detected((), ())

@@ -70,16 +70,22 @@ class _Opinion:
     checks: dict[str, float | str]
 
 
-def assess(film: Radiograph, lungs: NDArray[np.uint8] | None = None) -> Quality:
+def assess(
+    film: Radiograph, lungs: NDArray[np.uint8] | None = None, before: Quality | None = None
+) -> Quality:
     """Whether `film` is an analysable frontal chest film, and why not.
 
     `lungs`: a mask at any resolution that covers the whole film, 0 none; 1 and 2 the two lungs, or any
-    value for lung. Without it the lungs are not judged. Deterministic; the same film gets the same answer
+    value for lung. Without it the lungs are not judged. `before`: what was said of the film without its lungs, where it
+    was asked; it is not looked at again then. Deterministic; the same film gets the same answer
     on every machine up to rounding of the probabilities.
     """
-    opinions = [_header(film), _plain(film)]
-    if opinions[-1].refusal is None:  # a flat or tiny picture has nothing to look at
-        opinions.append(_look(film))
+    if before is not None:
+        opinions = [_Opinion(before.reason, before.notices, before.checks)]
+    else:
+        opinions = [_header(film), _plain(film)]
+        if opinions[-1].refusal is None:  # a flat or tiny picture has nothing to look at
+            opinions.append(_look(film))
     if lungs is not None:
         doubtful = any(notice.code == "doubtful_view" for notice in opinions[-1].notices)
         opinions.append(_lungs(measure(lungs), doubtful))
