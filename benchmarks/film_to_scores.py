@@ -6,9 +6,9 @@ The films: 2,048 pixels a side, 12 bits, half of them JPEG 2000 lossless, the ot
 (HILUM_DATA; phantoms without it), enlarged, with noise that brings the streams to about 5 bits a pixel (the real film RG1,
 of 15 bits, has 9.5). `DISTINCT` are made and the others are links to them. The network is the same for all:
 torchxrayvision's DenseNet121 at 224 pixels with random weights, which cost what trained ones do; Hilum runs it imported, in
-torch, in OpenVINO and as INT8. Each program runs in processes of its own and may use all cores; peers are timed without their start, Hilum with
-and without. Hilum's command does more than the others: quality gate, lungs (a U-Net beside the DenseNet), shares, a report
-of each film on disk.
+torch, in OpenVINO and as INT8. Each program runs in processes of its own and may use all cores; peers are timed without
+their start, Hilum with and without. Hilum's command does more than the others: quality gate, lungs (a U-Net beside the
+DenseNet), a report of each film on disk.
 
 Printed: films a second, the ratio of Hilum's best to each peer, share of the cores in use, milliseconds of one film alone,
 and what the work costs at least here: bytes to decode and operations to do, measured on one core. MONAI is optional: `pip

@@ -2,11 +2,12 @@
 
     python -m benchmarks.thousand_films [--films 1000] [--real FOLDER] [--jobs 2] [--format json] [--damaged 3] [--kills 0]
 
-Makes a folder of so many films: those that lie under `--real` (masks left out), spread evenly over its subfolders, and drawn
-ones (PNG) where they are too few; `--damaged` of them are cut short, text or empty, in turn. Runs the command in a process of
-its own with the built-in bundles, kills one of its workers (SIGKILL, Linux) `--kills` times, evenly over the way, and prints
-how many reports there are, failures by name, the exit code, wall time, films a second, share of the cores in use, the peak
-memory of the largest process and, on Linux, how speed and the largest process's memory went from tenth to tenth of the way.
+Makes a folder of so many films: those that lie under `--real` (masks left out), spread evenly over its subfolders, and
+drawn ones (PNG) where they are too few; `--damaged` of them are cut short, text or empty, in turn. Runs the command in a
+process of its own with the built-in bundles, kills one of its workers (SIGKILL, Linux) `--kills` times, evenly over the
+way, and prints how many reports there are, failures by name, the exit code, wall time, films a second, share of the cores in
+use, the peak memory of the largest process and, on Linux, how speed and the largest process's memory went from tenth to
+tenth of the way.
 Ends with 1 where a film failed that was neither damaged nor in a killed worker, or one has neither report nor failure.
 """
 
