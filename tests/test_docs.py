@@ -81,7 +81,7 @@ class Walk:
             return
         if page in BEFORE:
             self.run(BEFORE[page])
-        here = self.place / (page if page in ("analyze", "read", "heatmaps", "README") else "walk")
+        here = self.place / (page if page in ("analyze", "read", "heatmaps", "speed", "README") else "walk")
         here.mkdir(exist_ok=True)
         os.chdir(here)
         self.done.add(page)

@@ -54,7 +54,7 @@ def test_a_real_film_is_the_average_of_the_whole_one(level):
     difference = small.pixels - averaged(whole.pixels, small.pixels)
     inner = slice(8, -8)
     assert abs(difference[inner, inner].mean()) < 2e-4  # a shift in grey
-    assert np.abs(difference[inner, inner]).mean() < 0.006
+    assert np.abs(difference[inner, inner]).mean() < 0.01
     nudged = [np.roll(small.pixels, s, axis=(0, 1)) for s in ((1, 0), (-1, 0), (0, 1), (0, -1))]
     error = [np.abs(p - averaged(whole.pixels, p))[inner, inner].mean() for p in (small.pixels, *nudged)]
     assert error[0] == min(error)  # nor one in place

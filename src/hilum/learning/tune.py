@@ -139,7 +139,8 @@ def _run_all(
 @torch.inference_mode()
 def _numbers(bundle: Bundle, inputs: Sequence[Tensor]) -> tuple[NDArray[np.float64], list[NDArray[np.bool_]]]:
     """What a report would say of each film (n, numbers), and a segmenter's masks on the prepared grid."""
-    rows, masks = [], []
+    rows: list[NDArray[np.float64]] = []
+    masks: list[NDArray[np.bool_]] = []
     for images in inputs:
         images = images.to(memory_format=torch.channels_last)
         if bundle.info.task == "detect":
