@@ -1,6 +1,6 @@
 """From DICOM files to scores: `hilum analyze` beside torchxrayvision, a plain PyTorch and pydicom loop, and MONAI.
 
-    python -m benchmarks.film_to_scores [--films 200] [--peer-films 40] [--jobs 2] [--monai FOLDER] [--work FOLDER]
+    python -m benchmarks.film_to_scores [--films 200] [--peer-films 40] [--jobs 2] [--monai FOLDER] [--work FOLDER] ...
 
 The films: 2,048 pixels a side, 12 bits, half of them JPEG 2000 lossless, the others uncompressed, made of real ones
 (HILUM_DATA; phantoms without it), enlarged, with noise that brings the streams to about 5 bits a pixel (the real film RG1,
@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--monai", type=Path, metavar="FOLDER", help="where MONAI was installed")
     parser.add_argument("--work", type=Path, metavar="FOLDER", help="keeps films and bundle for the next run")
+    parser.add_argument("--runtimes", nargs="*", choices=FORMS, default=list(FORMS))
     parser.add_argument("--only", choices=("make", "hilum", "peers"), help="a part, where time is short")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -74,8 +75,8 @@ def main() -> None:
         found: dict[str, dict[str, Any]] = {}
         if options.only != "peers":
             print_limits(bundle, paths)
-            for name, runtime in FORMS.items():
-                found[f"hilum, {name}"] = hilum(work, bundle, runtime, paths, options.jobs)
+            for name in options.runtimes:
+                found[f"hilum, {name}"] = hilum(work, bundle, FORMS[name], paths, options.jobs)
                 show(f"hilum, {name}", found[f"hilum, {name}"])
         if options.only != "hilum":
             for name in PEERS:
