@@ -38,6 +38,7 @@ from tests.images.films import film, save, save_compressed
 from tests.phantom import phantom
 
 from hilum.analysis.analyzer import Analyzer
+from hilum.analysis.render import write_report
 from hilum.bundles import load
 from hilum.bundles.export import export
 from hilum.bundles.importing import import_weights
@@ -64,7 +65,9 @@ def main() -> None:
     parser.add_argument("--monai", type=Path, metavar="FOLDER", help="where MONAI was installed")
     parser.add_argument("--work", type=Path, metavar="FOLDER", help="keeps films and bundle for the next run")
     parser.add_argument("--runtimes", nargs="*", choices=FORMS, default=list(FORMS))
-    parser.add_argument("--only", choices=("make", "hilum", "peers"), help="a part, where time is short")
+    parser.add_argument(
+        "--only", choices=("make", "process", "hilum", "peers"), help="a part, where time is short"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
@@ -73,12 +76,14 @@ def main() -> None:
         if options.only == "make":
             return
         found: dict[str, dict[str, Any]] = {}
-        if options.only != "peers":
+        if options.only in (None, "process"):
             print_limits(bundle, paths)
+            print_process(bundle, work, paths)
+        if options.only in (None, "hilum"):
             for name in options.runtimes:
                 found[f"hilum, {name}"] = hilum(work, bundle, FORMS[name], paths, options.jobs)
                 show(f"hilum, {name}", found[f"hilum, {name}"])
-        if options.only != "hilum":
+        if options.only in (None, "peers"):
             for name in PEERS:
                 found[name] = peer(name, weights, paths[: options.peer_films], options.monai)
                 show(name, found[name])
@@ -177,6 +182,36 @@ def peer(name: str, weights: Path, paths: list[Path], monai: Path | None) -> dic
         return {"absent": (done.stderr.strip().splitlines() or ["it ended"])[-1]}
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def print_process(bundle: Path, work: Path, paths: list[Path]) -> None:
+    """Processor time of one process and one thread, warm: from a path to the report's JSON on disk."""
+    lungs = work / "lungs"
+    if not (lungs / "bundle.json").exists():
+        export("lungs", "openvino", lungs)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    networks = {
+        "torch": [load(bundle)],
+        "INT8": [load(bundle, "int8", threads=1)],
+        "INT8, lungs in OpenVINO": [load(bundle, "int8", threads=1), load(lungs, "openvino", threads=1)],
+    }
+    for name, loaded in networks.items():
+        for whole in (False, True) if len(loaded) == 2 else (False,):
+            analyzer = Analyzer(loaded, with_heatmaps=False, whole=whole)
+            taken: list[list[float]] = [[], []]
+            with tempfile.TemporaryDirectory() as out:
+                for number, path in enumerate(paths[:12]):
+                    started = time.process_time()
+                    write_report(analyzer.analyze(path), Path(out), "film", ("json",))
+                    taken[number % 2].append(1000 * (time.process_time() - started))
+            plain, wavelets = (median(times[1:]) for times in taken)
+            kind = f"{name}, decoded whole" if whole else name
+            print(
+                f"{kind:40} {plain:6.0f} ms uncompressed, {wavelets:6.0f} ms JPEG 2000, {(plain + wavelets) / 2:6.0f} both"
+            )
+    torch.set_num_threads(os.cpu_count() or 1)
+    cv2.setNumThreads(os.cpu_count() or 1)
 
 
 def print_limits(bundle: Path, paths: list[Path]) -> None:

@@ -24,7 +24,7 @@ import torch
 import hilum.models  # noqa: F401  before torchxrayvision, which imports torchvision
 
 BATCH = 16
-ALONE = 8  # films timed one at a time
+ALONE = 4  # films timed one at a time
 
 Run = Callable[[list[str]], Iterable[torch.Tensor]]
 """Scores of films, in their order."""
