@@ -117,7 +117,7 @@ class SqueezeDepth:
         return image[..., 0] if image.ndim == 4 else image
 
 
-CORES = os.cpu_count() or 1
+CORES = len(os.sched_getaffinity(0))
 
 
 @torch.inference_mode()
