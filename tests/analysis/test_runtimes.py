@@ -89,7 +89,7 @@ def test_a_bundle_without_the_form_is_said(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", ["analyze x.dcm --out o --runtime tensorrt", "bundle export toy --to tensorrt --out o"]
+    "command", ["analyze x.dcm --out o --runtime tflite", "bundle export toy --to tensorrt --out o"]
 )
 def test_an_unknown_runtime_is_wrong_usage(command):
     assert CliRunner().invoke(app, command.split()).exit_code == 2
