@@ -191,7 +191,8 @@ def _parted(films: Films) -> tuple[list[Path], Films]:
 
 def _seen(bundle: Bundle, films: Films, most: int) -> Measuring:
     """At most `most` of the films that can be read, evenly spread."""
-    rows = np.unique(np.linspace(0, max(0, len(films) - 1), most).round().astype(int)) if len(films) else []
+    spread = np.linspace(0, len(films) - 1, most) if len(films) else np.zeros(0)
+    rows = np.unique(spread.round().astype(np.int64))
     paths = films.paths() if isinstance(films, Manifest) else films
     masked = isinstance(films, Manifest) and bundle.info.task == "segment" and "mask" in films.table.columns
     inputs, masks, good = [], [], []
