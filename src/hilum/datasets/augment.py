@@ -88,6 +88,13 @@ class Change:
     gamma: torch.Tensor
     veil: veil.Veil | None = None
 
+    def of(self, films: slice) -> Change:
+        """What is done to some of the films."""
+        tones = (self.brightness[films], self.contrast[films], self.gamma[films])
+        return Change(
+            self.matrix[films], self.size, *tones, None if self.veil is None else self.veil.of(films)
+        )
+
     def images(self, images: torch.Tensor) -> torch.Tensor:
         """Films float in [0, 1], (n, h, w) or (n, 1, h, w), to the same; what comes from outside is black."""
         moved = self._resampled(images, nearest=False)

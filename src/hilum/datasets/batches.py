@@ -76,11 +76,15 @@ class Batches:
             return chance.choice(len(self.rows), len(self.rows), p=self.weights)
         return chance.permutation(len(self.rows))
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The epoch's batches from number `start` on: what a run that was killed in mid-epoch has left."""
+    def indices(self, epoch: int, start: int = 0) -> Iterator[NDArray[np.int64]]:
+        """The positions of each of the epoch's batches, from number `start` on."""
         order = self.order(epoch)
         for number in range(start, len(self)):
-            yield self.take(order[number * self.size : (number + 1) * self.size])
+            yield order[number * self.size : (number + 1) * self.size]
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The epoch's batches from number `start` on: what a run that was killed in mid-epoch has left."""
+        return map(self.take, self.indices(epoch, start))
 
     def take(self, index: NDArray[np.int64]) -> Batch:
         """The films at these positions, in this order."""

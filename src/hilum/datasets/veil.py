@@ -34,6 +34,11 @@ class Veil:
     level: torch.Tensor
     opacity: torch.Tensor
 
+    def of(self, films: slice) -> Veil:
+        """Those of some of the films."""
+        parts = self.centre, self.axes, self.angle, self.level, self.opacity
+        return Veil(*(values[films] for values in parts))
+
     def over(self, images: torch.Tensor) -> torch.Tensor:
         """Films float in [0, 1], (n, h, w) or (n, 1, h, w), to the same with each veil laid over in turn."""
         import torch

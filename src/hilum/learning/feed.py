@@ -1,20 +1,28 @@
-"""A store's batches as Lightning takes them: tuples, in the order of the epoch it is told."""
+"""Batches as the trainer takes them: tuples, in the order of the epoch it is told, of the films that are this process's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hilum.datasets.batches import Batches
+from hilum.learning import group
 
 
 class Feed:
-    """Iterates (images, targets), or (images, masks) where the batches carry masks."""
+    """Iterates (images, targets), or (images, masks) where the batches carry masks.
 
-    def __init__(self, batches: Batches) -> None:
-        self.batches = batches
+    parts: each batch comes in so many parts, one after another (`Phase.accumulate`). Where several processes train
+    together each has its slice of every part: `Batches.size` is what all of them, and all parts, come to.
+    """
+
+    def __init__(self, batches: Batches, parts: int = 1) -> None:
+        self.batches, self.parts = batches, parts
+        self.rank, self.processes = group.rank(), group.size()
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -22,9 +30,31 @@ class Feed:
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self.batches) * self.parts
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in self.batches.epoch(self._epoch):
-            targets = batch.masks if batch.targets is None else batch.targets
-            yield batch.images, targets if targets is not None else torch.empty(len(batch.images), 0)
+        for index in self.batches.indices(self._epoch):
+            yield from map(self._taken, self._own(index))
+
+    def _own(self, index: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """This process's films of a batch, part by part."""
+        return np.array_split(index, self.parts * self.processes)[self.rank :: self.processes]
+
+    def _taken(self, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        batch = self.batches.take(index)
+        targets = batch.masks if batch.targets is None else batch.targets
+        return batch.images, targets if targets is not None else torch.empty(len(batch.images), 0)
+
+
+class Dealt(Feed):
+    """The same with whole batches dealt out in turn: what is looked at film by film, as in validation, in the batches that
+    one process would look at. `group.interleaved` brings what came of them back into order.
+    """
+
+    def __len__(self) -> int:
+        return len(range(self.rank, len(self.batches), self.processes))
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for number, index in enumerate(self.batches.indices(self._epoch)):
+            if number % self.processes == self.rank:
+                yield self._taken(index)

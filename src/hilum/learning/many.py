@@ -9,10 +9,7 @@ from __future__ import annotations
 import csv
 import logging
 import multiprocessing
-import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +18,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from hilum.errors import HilumError, RecipeError
+from hilum.learning.children import settle
 from hilum.learning.recipe import Recipe
 
 LOOK_EVERY = 1.0  # seconds between two looks at how far the runs are
@@ -128,8 +126,7 @@ def _several(
 def _start(number: int, job: Job, place: int, at_once: int, device: str) -> _Running:
     spawn = multiprocessing.get_context("spawn")
     answer, theirs = spawn.Pipe(duplex=False)
-    threads = max(1, (os.cpu_count() or 1) // at_once)
-    process = spawn.Process(target=_work, args=(job, device, place, threads, theirs))
+    process = spawn.Process(target=_work, args=(job, device, place, at_once, theirs))
     process.start()
     theirs.close()
     return _Running(number, place, process, answer)
@@ -150,46 +147,13 @@ def _died(job: Job, run: _Running) -> Outcome:
     return Outcome(job, fault=f"its process ended with {run.process.exitcode} without a word; see {log}")
 
 
-def _work(job: Job, device: str, place: int, threads: int, answer: Connection) -> None:
+def _work(job: Job, device: str, place: int, at_once: int, answer: Connection) -> None:
     """The child's side: what it prints goes to the run's log, and it ends when its parent does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its children
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        _log_to(job.folder)
-        _share(place, threads)
+        settle(place, at_once, job.folder / "train.log")
         answer.send(_alone(job, device))
     except Exception as error:  # the log's folder cannot be made, say
         answer.send(Outcome(job, fault=f"{type(error).__name__}: {error}"))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _log_to(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    log = os.open(folder / "train.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-        os.dup2(log, stream.fileno())
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("hilum").setLevel(logging.INFO)
-
-
-def _share(place: int, threads: int) -> None:
-    """This process's threads, and its CUDA device where there are several."""
-    import cv2
-    import torch
-
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(threads)
-    devices = torch.cuda.device_count()  # asks without starting CUDA, which reads the variable when it starts
-    if devices > 1:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(devices)))
-        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[place % devices]
 
 
 @contextmanager

@@ -25,11 +25,13 @@ from lightning.pytorch.callbacks import (
 
 from hilum.datasets.batches import Batches
 from hilum.errors import RecipeError
-from hilum.learning import checkpoints, weights, writing
+from hilum.learning import batch_norm, checkpoints, distributing, group, weights, writing
 from hilum.learning.building import discriminator_start
-from hilum.learning.feed import Feed
+from hilum.learning.feed import Dealt, Feed
 from hilum.learning.history import History
 from hilum.learning.material import Material, Part
+from hilum.learning.profile import StepProfiler
+from hilum.learning.profile import write as write_profile
 from hilum.learning.recipe import Phase, Recipe
 from hilum.learning.tasks import TASKS, Joined
 from hilum.learning.tasks.join import generator_of
@@ -48,18 +50,22 @@ def run_phase(
     folder: Path,
     history: History,
     device: str = "auto",
+    profile: bool = False,
 ) -> None:
     """Train phase `number` in `folder/<number>-<name>` and leave its best weights in `model`.
 
     `device`: `cpu`, `cuda`, or `auto` for what there is (see `checked_device`). A phase that was finished before only
-    loads its weights; one that was killed goes on after its last whole epoch.
+    loads its weights; one that was killed goes on after its last whole epoch. `profile`: say in `profile.csv` of the
+    history's folder where the steps' time went.
     """
     phase = recipe.phases[number]
     place = folder / f"{number}-{phase.name}"
     finished = place / "finished.json"
     if not finished.is_file():
-        best = _fit(model, recipe, number, material, place, history, device)
-        writing.write_whole(finished, json.dumps({"best": best.name}))
+        best = _fit(model, recipe, number, material, place, history, device, profile)
+        with group.first_before_others():
+            if group.is_first():
+                writing.write_whole(finished, json.dumps({"best": best.name}))
     best = place / json.loads(finished.read_text())["best"]
     model.load_state_dict(_weights(best, averaged=phase.average > 0))
 
@@ -81,6 +87,7 @@ def _fit(
     place: Path,
     history: History,
     device: str,
+    profile: bool,
 ) -> Path:
     phase = recipe.phases[number]
     seed = recipe.seed + 1_009 * number
@@ -94,16 +101,21 @@ def _fit(
         task.show(generator_of(recipe, model, discriminator_start(recipe)))
     task.kept_outputs = len(recipe.data.labels)
     task.ready(material, history.folder)
+    recompute(model, phase)
+    if group.size() > 1:
+        batch_norm.share(model)
     task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     best = _Keeper(place, "best", **_monitored(phase))
     last = _Keeper(place, "last")  # of every epoch; after `best`, whose state it holds
+    profiler = StepProfiler() if profile else None
     trainer = L.Trainer(
         accelerator=device,
-        devices=1,
+        **distributing.trainer_options(phase),
         precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
         max_epochs=phase.epochs,
-        callbacks=[_Diary(history, phase.name), *_stopping(phase), *_progress(), best, last],
+        callbacks=[*_diary(history, phase), *_stopping(phase), *_progress(), best, last],
         plugins=[checkpoints.SafetensorsIO()],
+        profiler=profiler,
         logger=history.loggers(phase.name),
         deterministic="warn" if recipe.deterministic else False,
         num_sanity_val_steps=0,
@@ -117,8 +129,14 @@ def _fit(
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*exists and is not empty.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*")
+        warnings.filterwarnings("ignore", ".*broadcast_buffers.*deprecated.*")
+        warnings.filterwarnings(
+            "ignore", ".*sync_dist=True.*"
+        )  # a score of all processes' films is the same everywhere
         warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")  # a frozen encoder
         trainer.fit(task, train, validation, ckpt_path=str(begun) if begun.is_file() else None)
+    if profiler is not None and group.is_first():
+        write_profile(history.folder, profiler.rows(phase.name))
     return Path(best.best_model_path)
 
 
@@ -127,16 +145,49 @@ def _feed(material: Material, part: Part, phase: Phase, seed: int, learn: bool) 
     part = part.only(phase.where) if learn else part
     if not len(part.rows):
         raise RecipeError(f"phase '{phase.name}': `where` leaves no film to train on")
-    # Fewer films than a batch are one batch: an unfilled last batch is left out.
-    size = min(phase.batch, len(part.rows)) if learn else 2 * phase.batch
+    size = _batch(phase, len(part.rows)) if learn else _look(phase, len(part.rows))
     masks = part.targets is None
     chances = weights.chances(part, phase) if learn else None
-    return Feed(
-        Batches(
-            material.store, part.rows, part.targets, size, seed,
-            shuffle=learn, drop_last=learn, masks=masks, weights=chances,
-        )
+    batches = Batches(
+        material.store, part.rows, part.targets, size, seed,
+        shuffle=learn, drop_last=learn, masks=masks, weights=chances,
     )  # fmt: skip
+    return Feed(batches, phase.accumulate) if learn else Dealt(batches)
+
+
+def _batch(phase: Phase, films: int) -> int:
+    """Fewer films than a batch are one batch: an unfilled last batch is left out. Every process and part has as many."""
+    size = min(phase.batch, films)
+    size -= size % (group.size() * phase.accumulate)
+    if not size:
+        raise RecipeError(
+            f"phase '{phase.name}': {films} films are fewer than {group.size()} processes x {phase.accumulate} parts",
+            mend="Use fewer of either",
+        )
+    return size
+
+
+def _look(phase: Phase, films: int) -> int:
+    """Films a validation batch: twice those of a training batch's part, and a batch for every process."""
+    if films < group.size():
+        raise RecipeError(
+            f"{films} validation films are fewer than {group.size()} processes", mend="Use fewer"
+        )
+    return min(max(1, 2 * phase.batch // phase.accumulate), films // group.size())
+
+
+def recompute(model: Model, phase: Phase) -> None:
+    """Have the backbones of `model` compute activations again on the way back, or keep them, as the phase says.
+    RecipeError where none can.
+    """
+    able = [part for part in model.modules() if hasattr(part, "set_grad_checkpointing")]
+    if phase.checkpointing and not able:
+        raise RecipeError(
+            f"phase '{phase.name}': the model has no backbone that can compute its activations again",
+            mend="Set phases.N.checkpointing to false; phases.N.accumulate saves memory too",
+        )
+    for part in able:
+        part.set_grad_checkpointing(phase.checkpointing)
 
 
 def _monitored(phase: Phase) -> dict[str, Any]:
@@ -196,7 +247,7 @@ def _interruptible(trainer: L.Trainer) -> Iterator[None]:
 
 def _progress() -> list[Callback]:
     """A bar where a person looks on; a log file gets the lines of `_Diary`."""
-    return [RichProgressBar(leave=False) if sys.stderr.isatty() else _Silent()]
+    return [RichProgressBar(leave=False) if sys.stderr.isatty() and group.is_first() else _Silent()]
 
 
 class _Silent(TQDMProgressBar):
@@ -205,6 +256,10 @@ class _Silent(TQDMProgressBar):
     def __init__(self) -> None:
         super().__init__()
         self.disable()
+
+
+def _diary(history: History, phase: Phase) -> list[Callback]:
+    return [_Diary(history, phase.name)] if group.is_first() else []
 
 
 class _Diary(Callback):

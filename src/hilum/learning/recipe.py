@@ -54,6 +54,10 @@ class Phase(Section):
     `multi_scale`: share of the size by which each batch of a detector is made larger or smaller at most, drawn anew, in
     steps of the model's stride (0.5 as YOLOv5 publishes it); 0: none.
     `average`: decay of the exponential moving average of the weights that is validated and kept; 0: none.
+    `accumulate`: in how many parts a batch is taken, one after another, before the one step that it comes to: as many films
+    learn together as `batch` says, in so many times less memory (batch norm and `contrast` look at one part at a time).
+    `checkpointing`: keep only what lies between the backbone's stages and compute the rest again on the way back: less
+    memory for more time, for large inputs.
     `betas`: decays of the optimiser's two averages (Kingma 2015). Where the task is to generate, `rate` is of the
     generator and `encoder_rate` of the discriminator, and `average` is of the generator.
     The best weights of a phase begin the next.
@@ -65,6 +69,8 @@ class Phase(Section):
     size: int | None = Field(None, ge=32)
     where: str | None = None
     batch: int = Field(32, ge=1)
+    accumulate: int = Field(1, ge=1)
+    checkpointing: bool = False
     rate: float = Field(1e-3, gt=0)
     encoder_rate: float | None = Field(None, gt=0)
     warmup: float = Field(0.1, ge=0, lt=1)
@@ -100,7 +106,7 @@ class Choices(Section):
         return rule
 
 
-LATER = ("multi_scale", "betas")
+LATER = ("multi_scale", "betas", "accumulate", "checkpointing")
 """Fields of a phase that came after the first recipes; one that asks for nothing is no part of a digest."""
 
 PLACES: Any = {"data": {"root": True, "store": True, "workers": True}}
@@ -177,6 +183,10 @@ class Recipe(Section):
                 raise ValueError(f"phases.{number}.mixup goes with task 'multilabel' only")
             if phase.multi_scale and self.task != "detect":
                 raise ValueError(f"phases.{number}.multi_scale goes with task 'detect' only")
+            if phase.batch % phase.accumulate:
+                raise ValueError(
+                    f"phases.{number}.accumulate: a batch of {phase.batch} films has no {phase.accumulate} even parts"
+                )
             if self.task == "generate":
                 _refuse_ungenerative(number, phase)
             if phase.sampler != "none" and self.task in ("segment", "detect"):
@@ -266,6 +276,10 @@ def _refuse_ungenerative(number: int, phase: Phase) -> None:
         )
     if phase.train != "all":
         raise ValueError(f"phases.{number}.train: a generator has no head to train alone")
+    if phase.accumulate > 1 or phase.checkpointing:
+        raise ValueError(
+            f"phases.{number}: accumulate and checkpointing go with models of one network, a generator is two"
+        )
     if phase.size is not None:
         raise ValueError(f"phases.{number}.size: a generator makes films of `preparation.size` only")
 

@@ -11,7 +11,7 @@ import torch
 
 from hilum.bundles import save, verify
 from hilum.errors import BundleError, RecipeError
-from hilum.learning import focusing, material, weights, writing
+from hilum.learning import distributing, focusing, group, material, weights, writing
 from hilum.learning.building import build_model, fitted, refuse_misfit
 from hilum.learning.concluding import conclude
 from hilum.learning.history import History
@@ -21,35 +21,48 @@ from hilum.learning.recipe import Recipe
 logger = logging.getLogger(__name__)
 
 
-def train(recipe: Recipe, folder: str | Path, tensorboard: bool = False, device: str = "auto") -> Path:
+def train(
+    recipe: Recipe,
+    folder: str | Path,
+    tensorboard: bool = False,
+    device: str = "auto",
+    profile: bool = False,
+) -> Path:
     """Carry out a recipe in `folder` and return the bundle's path, `folder/bundle`.
 
     `folder/manifest.parquet` keeps all films with their part, for `hilum evaluate ... --split test`. `device`: `cpu`,
-    `cuda`, or `auto` for what there is.
+    `cuda`, or `auto` for what there is. `profile`: `folder/profile.csv` says where the time of steps went.
 
     A run that was killed goes on when it is called again with the same recipe and folder, and ends where it would have
-    ended; one that has ended is left as it is. RecipeError where the folder holds the run of another recipe, or of other
-    films. WriteError where the disk is full: what was written whole stays, and the run can go on from it.
+    ended; one that has ended is left as it is. Where this process is one of several (`learning.group`; `learning.together`
+    starts them) they train one model, and the first of them writes the run. RecipeError where the folder holds the run of
+    another recipe, or of other films. WriteError where the disk is full: what was written whole stays, and the run can go
+    on from it.
     """
     folder, device = Path(folder), checked_device(device)
     refuse_misfit(recipe)
-    _claim(folder, recipe)
+    distributing.refuse_apart(recipe)
+    if group.is_first():
+        _claim(folder, recipe)
     done = finished(recipe, folder)
     if done is not None:
         logger.info("%s: this run has ended", folder)
         return done
     recipe = focusing.pinned(recipe)
     stuff = material.gather(recipe)
-    _hold_to_split(folder, stuff, recipe)
-    with writing.named(folder / "manifest.parquet"):
-        stuff.manifest.save(folder / "manifest.parquet")  # for `hilum evaluate ... --split test`
-    _note_loss(folder, recipe, stuff)
+    if group.is_first():
+        _hold_to_split(folder, stuff, recipe)
+        with writing.named(folder / "manifest.parquet"):
+            stuff.manifest.save(folder / "manifest.parquet")  # for `hilum evaluate ... --split test`
+        _note_loss(folder, recipe, stuff)
     torch.manual_seed(recipe.seed)
     model = build_model(fitted(recipe, stuff))
     history = History(folder, tensorboard)
     for number, phase in enumerate(recipe.phases):
         logger.info("phase %d of %d: %s", number + 1, len(recipe.phases), phase.name)
-        run_phase(model, recipe, number, stuff, folder / "phases", history, device)
+        run_phase(model, recipe, number, stuff, folder / "phases", history, device, profile)
+    if not group.is_first():
+        return folder / "bundle"
     with writing.named(folder / "curves.png"):
         history.draw()
     bundle = conclude(recipe, model.eval(), stuff, folder)

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from hilum.learning import group
+
 
 def gathered(rows: Tensor) -> Tensor:
     """(n, d) of this process to (n * processes, d) of all, in the order of their ranks; alone, the rows as they are.
@@ -15,7 +17,7 @@ def gathered(rows: Tensor) -> Tensor:
     with gradients averaged over processes, as DistributedDataParallel does, it is the one that a single process with
     all films would have.
     """
-    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+    if group.size() == 1:
         return rows
     found: Tensor = _Gather.apply(rows)  # type: ignore[no-untyped-call]
     return found

@@ -20,6 +20,9 @@ class MultiLabel(Task):
         images = self.draw(images, generator).images(images)
         return mixed(images, targets, self.phase.mixup, generator)
 
+    def known(self, targets: Tensor) -> Tensor:
+        return (~targets.isnan()).sum().float()
+
     def score(self, logits: Tensor, targets: Tensor) -> float:
         keep = self.kept_outputs or targets.shape[1]
         truth, scores = targets[:, :keep], logits[:, :keep]
@@ -33,6 +36,13 @@ class MultiClass(Task):
 
     def augment(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         return self.draw(images, generator).images(images), targets
+
+    def known(self, targets: Tensor) -> Tensor:
+        held = targets[targets >= 0]
+        weights = getattr(self.loss, "class_weights", "none")
+        if weights == "none":
+            return held.new_tensor(len(held), dtype=torch.float32)
+        return torch.as_tensor(weights, dtype=torch.float32, device=targets.device)[held].sum()
 
     def score(self, logits: Tensor, targets: Tensor) -> float:
         known = targets >= 0

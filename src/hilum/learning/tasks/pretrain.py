@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from hilum.datasets.batches import Batches
 from hilum.errors import RecipeError
 from hilum.evaluation.embedding_probe import probe_embeddings, spread
+from hilum.learning import group
 from hilum.learning.embeddings import COLLAPSED, embeddings, probed
 from hilum.learning.material import Material
 from hilum.learning.pretexts import PRETEXTS, Encoded, Surroundings, Views, codebook
@@ -58,20 +59,29 @@ class Pretrain(Task):
             rows = material.train.rows[:: max(1, len(material.train.rows) // count)]
             stored = torch.from_numpy(np.asarray(material.store.images[rows]))
             films, _ = self.opened((stored, stored))
-            found = codebook.fitted(films, self.loss.patch, self.loss.vocabulary, self.seed, folder)
+            with group.first_before_others():
+                found = codebook.fitted(films, self.loss.patch, self.loss.vocabulary, self.seed, folder)
             words.codebook.copy_(found)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         images, _targets = self.opened(batch)
-        each = self.each_loss(_encoder(self.model), images, self._generator)
+        each = self.each_loss(_encoder(self.model), images, self._own_chance)
         total = self.whole(each)
         self._note_losses("training", total, each, len(images))
         return total
 
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self._own_chance = self._generator
+        if not group.is_first():  # other views of other films
+            chance = self.seed * 100_003 + self.current_epoch + group.rank() * 10_000_019
+            self._own_chance = torch.Generator().manual_seed(chance)
+
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         stored, targets = batch
         encoder = _encoder(self.best_model)
-        with torch.autocast(stored.device.type, enabled=False):
+        number = index * group.size() + group.rank()  # of all processes' batches
+        with torch.autocast(stored.device.type, enabled=False), group.apart():
             films = self.preparation.tensor(stored).contiguous(memory_format=torch.channels_last)
             self._seen.append((encoder(films).float().cpu(), targets.cpu()))
             images, _ = self.opened(batch)
@@ -79,7 +89,7 @@ class Pretrain(Task):
                 self._tell_once("the last validation batch is one film, and left out of the pretexts' loss")
                 return
             # The same chance in every epoch, so that epochs compare.
-            chance = torch.Generator().manual_seed(self.seed * 100_003 + index)
+            chance = torch.Generator().manual_seed(self.seed * 100_003 + number)
             each = self.each_loss(encoder, images, chance)
         total = self.whole(each)
         self._note_losses("validation", total, each, len(images))
@@ -114,11 +124,11 @@ class Pretrain(Task):
         return total
 
     def on_validation_epoch_end(self) -> None:
-        embedding, truth = (torch.cat(parts).double().numpy() for parts in zip(*self._seen, strict=True))
-        self._seen.clear()
+        embedding, truth = (each.double().numpy() for each in self.all_of(self._seen))
         self._watch(spread(embedding))
-        films = sum(count for count, _ in self._losses)
-        loss = sum(count * value for count, value in self._losses) / films if films else math.nan
+        losses = group.interleaved(self._losses)
+        films = sum(count for count, _ in losses)
+        loss = sum(count * value for count, value in losses) / films if films else math.nan
         self._losses.clear()
         if self._probe_films is None:
             self.last_score = -loss
@@ -168,7 +178,14 @@ class Pretrain(Task):
     def _note_losses(self, side: str, total: Tensor, each: Mapping[str, Tensor], films: int) -> None:
         """The whole, and where it is of several, each."""
         for name, value in {"loss": total, **(each if len(each) > 1 else {})}.items():
-            self.log(f"{side}/{name}", value.detach(), on_step=False, on_epoch=True, batch_size=films)
+            self.log(
+                f"{side}/{name}",
+                value.detach(),
+                on_step=False,
+                on_epoch=True,
+                batch_size=films,
+                sync_dist=True,
+            )
 
     def _tell_once(self, text: str) -> None:
         if text not in self._told:

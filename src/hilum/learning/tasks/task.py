@@ -16,18 +16,23 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from hilum.datasets.augment import Augmentation, Change
 from hilum.images.preparation import Preparation
+from hilum.learning import group
 from hilum.learning.feed import Feed
 from hilum.learning.material import Material
 from hilum.learning.recipe import Phase
 from hilum.models import Classifier, Encoder, Model, Segmenter
 from hilum.models.contract import Detector
 
+AUGMENTATION = "augmentation"
+"""What the profile (`learning.profile`) calls the opening and augmenting of a batch."""
+
 
 class Task(L.LightningModule):
     """One phase. Batches are (stored images uint8 or uint16 (n, h, w), targets), on the device.
 
     Random numbers are drawn afresh from (seed, epoch) at each epoch's start, so that a run that was killed and resumed
-    draws what it would have drawn. `kept_outputs`: how many of the outputs the score is of; 0: all.
+    draws what it would have drawn. Of several processes (`learning.group`) each draws a batch's augmentation as a whole and
+    takes its own films' part; dropout differs. `kept_outputs`: how many of the outputs the score is of; 0: all.
     """
 
     kept_outputs = 0
@@ -54,7 +59,9 @@ class Task(L.LightningModule):
 
     def draw(self, images: Tensor, generator: torch.Generator) -> Change:
         """A chance augmentation for each image of a batch (n, h, w)."""
-        return self.augmentation.draw(len(images), (images.shape[-2], images.shape[-1]), generator)
+        size = images.shape[-2], images.shape[-1]
+        change = self.augmentation.draw(len(images) * group.size(), size, generator)
+        return change if group.size() == 1 else change.of(group.part(len(images)))
 
     def shrunk(self, images: Tensor, targets: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """Float images (n, h, w) at `size` x `size` pixels, and the targets that go with them."""
@@ -68,6 +75,10 @@ class Task(L.LightningModule):
     def score(self, logits: Tensor, targets: Tensor) -> float:
         """The validation score of a whole epoch; higher is better."""
 
+    def known(self, targets: Tensor) -> Tensor:
+        """Over how many things of these targets the loss is a mean: films, or labels that are known."""
+        return targets.new_tensor(len(targets), dtype=torch.float32)
+
     @property
     def best_model(self) -> nn.Module:
         """What is validated and kept: the average where there is one, else the model."""
@@ -76,23 +87,32 @@ class Task(L.LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         return self.best_model(images)
 
+    def setup(self, stage: str) -> None:
+        for parameter in _encoder_parameters(self.model):  # both ways: the phase before may have frozen them
+            parameter.requires_grad_(self.phase.train == "all")
+
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+        chance = self.seed * 100_003 + self.current_epoch
+        torch.manual_seed(chance + group.rank() * 10_000_019)
         self._learnt.clear()  # of an epoch that was cut off
-        self._generator = torch.Generator().manual_seed(self.seed * 100_003 + self.current_epoch)
+        self._generator = torch.Generator().manual_seed(chance)
         feed = self.trainer.train_dataloader
         if isinstance(feed, Feed):
             feed.set_epoch(self.current_epoch)
         self._set_modes()
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        images, targets = self.opened(batch)
-        images, targets = self.augment(images, targets, self._generator)
-        outputs = self.taught(self._to_input(images), targets)
+        with self.trainer.profiler.profile(AUGMENTATION):
+            images, targets = self.opened(batch)
+            images, targets = self.augment(images, targets, self._generator)
+            images = self._to_input(images)
+        outputs = self.taught(images, targets)
         loss = self.held(outputs, targets)
+        if group.size() > 1:
+            loss = loss * group.balance(self.known(targets))
         if self.scores_training:  # kept on the device: nothing waits for them
             self._learnt.append((self.logits_of(outputs).detach(), targets))
-        self.log("training/loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
+        self.log("training/loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 
     def opened(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -101,8 +121,8 @@ class Task(L.LightningModule):
         images = stored.float() / (255 if self.preparation.bits == 8 else 65535)
         return (images, targets) if self.phase.size is None else self.shrunk(images, targets, self.phase.size)
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        if self.average is not None:
+    def on_train_batch_end(self, outputs: Any, batch: Any, number: int) -> None:
+        if self.average is not None and (number + 1) % self.phase.accumulate == 0:
             self.average.update_parameters(self.model)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
@@ -110,7 +130,7 @@ class Task(L.LightningModule):
         with torch.autocast(stored.device.type, enabled=False):  # what is chosen here is used in float32
             images = self.preparation.tensor(stored).contiguous(memory_format=torch.channels_last)
             logits = self.outputs(self.best_model, images)
-        self.log("validation/loss", self.held(logits, targets), batch_size=len(stored))
+        self.log("validation/loss", self.held(logits, targets), batch_size=len(stored), sync_dist=True)
         self.note(logits, targets)
 
     def taught(self, images: Tensor, targets: Tensor) -> Any:
@@ -136,13 +156,17 @@ class Task(L.LightningModule):
         self._seen.append((outputs.cpu(), targets.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        logits, targets = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
-        self._seen.clear()
-        self.log("validation/score", self.score(logits, targets), prog_bar=True)
+        self.log("validation/score", self.score(*self.all_of(self._seen)), prog_bar=True)
         if self._learnt:  # validation ends the epoch
-            logits, targets = (torch.cat(parts).cpu() for parts in zip(*self._learnt, strict=True))
-            self._learnt.clear()
-            self.log("training/score", self.score(logits, targets))
+            self.log("training/score", self.score(*self.all_of(self._learnt)))
+
+    def all_of(self, noted: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """What was noted batch by batch, of every process, as one pair of tensors on the CPU; the list is emptied."""
+        if group.size() > 1:
+            noted[:] = [(first.cpu(), second.cpu()) for first, second in noted]
+        first, second = (torch.cat(parts).cpu() for parts in zip(*group.interleaved(noted), strict=True))
+        noted.clear()
+        return first, second
 
     def on_train_epoch_end(self) -> None:
         """After validation, and before the checkpoints, which callbacks write later in the same hook."""
@@ -165,8 +189,6 @@ class Task(L.LightningModule):
             groups += decay_groups(
                 encoder, self.phase.encoder_rate or self.phase.rate, self.phase.weight_decay
             )
-        for p in encoder:  # both ways: the phase before may have frozen what this one trains
-            p.requires_grad_(whole)
         kind = torch.optim.AdamW if self.phase.optimiser == "adamw" else torch.optim.Adam
         optimiser = kind(groups, betas=self.phase.betas)
         total = int(self.trainer.estimated_stepping_batches)
