@@ -169,7 +169,7 @@ class Info(Step):
     `labels`: empty where the task is to encode. `group`: the name of the set of mutually exclusive classes (multiclass),
     else None. `metrics`: evaluations by name, as `evaluation.summary` writes them. `precision`: of the floats in the weights
     file. `exports`: other forms of the model, by runtime. `tuned`: the choice of a runtime, by machine (`machine.machine`).
-    `conditions`: of a generator. `reference`: what a drift of films and scores is measured against. `files`: SHA-256 of every
+    `conditions`: of a generator. `reference`: what a drift of films and scores is measured against. `files`: SHA-256 of each
     other file. `digest`: SHA-256 of this content without itself.
     """
 

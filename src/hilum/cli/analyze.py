@@ -52,13 +52,13 @@ def _heatmap_method(name: str) -> str:
 
 def analyze(
     paths: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="PATH...", help="Films (DICOM, PNG, JPEG, TIFF) or folders of them, searched whole."
         ),
     ],
     out: Annotated[
-        Path,
+        str,
         typer.Option(
             "--out",
             "-o",
@@ -112,6 +112,14 @@ def analyze(
             " need; pages and pictures show the whole film in either case.",
         ),
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Analyse on a Ray cluster (HOST:PORT, auto, or local): rows in Parquet files in place of reports. PATH and"
+            " DIR may then be addresses such as s3://bucket/films, and PATH a .parquet table with a column `path`.",
+        ),
+    ] = None,
 ) -> None:
     """Analyse films and write a report of each, with an index.
 
@@ -132,9 +140,13 @@ def analyze(
       hilum analyze chest.dcm --out reports --bundle findings-int8 --runtime int8
 
       hilum analyze chest.dcm --out reports --bundle findings --heatmap-method grad_cam_plus_plus
+
+      hilum analyze s3://archive/2024 --out s3://results/2024 --bundle findings --ray auto --jobs 64
     """  # fmt: skip
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    if ray is not None:
+        _on_ray(ray, paths, out, bundle, samples, seed, runtime, timeout, jobs, whole)
     from hilum.analysis.folder import analyze_all
 
     chosen, writer = split_formats(format)
@@ -157,6 +169,44 @@ def analyze(
             progress=lambda done, total: bar.update(task, completed=done, total=total, description="Films"),
         )
     _show(summary)
+    raise typer.Exit(summary.exit_code)
+
+
+def _on_ray(
+    address: str,
+    paths: list[str],
+    out: str,
+    bundles: list[str] | None,
+    samples: int,
+    seed: int,
+    runtime: str,
+    timeout: float,
+    jobs: int,
+    whole: bool,
+) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from hilum.cluster.analysis import Wish, analyze_on_ray
+
+    wish = Wish(tuple(bundles) if bundles else None, samples, seed, runtime, timeout, whole=whole)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, transient=True) as bar:
+        task = bar.add_task("Films", total=None)
+        summary = analyze_on_ray(
+            address, paths, out, wish, jobs if jobs > 1 else None,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    console = Console()
+    for missed in summary.missed[:ROWS]:
+        console.print(f"[red]failed[/] {escape(missed['file'])}: {escape(missed['fault'])}.", soft_wrap=True)
+    console.print(
+        f"{summary.films - summary.failed} films analysed, {summary.failed} failed (column `fault`),"
+        f" {summary.before} of them by an earlier call, {summary.seconds:.1f} s."
+        f" {summary.shards} Parquet files in {escape(summary.out)}",
+        soft_wrap=True,
+    )
     raise typer.Exit(summary.exit_code)
 
 

@@ -11,7 +11,10 @@ from hilum.cli.left_out import end
 
 def evaluate(
     bundle: str = typer.Argument(..., help="A built-in's name, a folder or a .hilum file."),
-    manifest: Path = typer.Argument(..., help="A manifest (see: hilum data prepare)."),
+    manifest: Path = typer.Argument(
+        ...,
+        help="A manifest (see: hilum data prepare); or predictions with their truth, a Parquet file or a folder of them.",
+    ),
     out: Path = typer.Option(..., "--out", "-o", help="Folder for metrics, tables, plots and predictions."),
     split: str | None = typer.Option(
         None, help="Only films of this part of the manifest's split, such as test."
@@ -33,6 +36,8 @@ def evaluate(
     Example: hilum evaluate findings nih14.parquet --split test --out results
 
     Example: hilum evaluate runs/lungs/bundle runs/lungs/manifest.parquet --split test --out results
+
+    Example: hilum evaluate findings predictions/ --where "view = 'PA'" --out results
     """
     from rich.console import Console
     from rich.markdown import Markdown
@@ -40,11 +45,20 @@ def evaluate(
 
     from hilum.bundles.card import measured
     from hilum.learning.evaluate import evaluate as measure
+    from hilum.learning.shards import evaluate_shards, shards_of
 
+    console = Console()
+    shards = shards_of(manifest)
+    if shards is not None:
+        if split is not None or record:
+            raise typer.BadParameter("--split and --record go with a manifest: choose films with --where.")
+        found = evaluate_shards(bundle, shards, out, where, name or manifest.stem)
+        console.print(Markdown(measured(found)))
+        console.print(f"Written to {escape(str(out))}", soft_wrap=True)
+        return
     result = measure(
         bundle, manifest, out, split=split, where_sql=where, name=name, record=record, features=features
     )
-    console = Console()
     console.print(Markdown(measured(result)))
     console.print(f"Written to {escape(str(out))}", soft_wrap=True)
     end(result["unreadable"], "evaluation.json")

@@ -24,6 +24,11 @@ def train(
     devices: int = typer.Option(
         1, min=1, help="Processes that train together: a GPU each, or a share of the processor each."
     ),
+    ray: str | None = typer.Option(
+        None,
+        metavar="ADDRESS",
+        help="Train on a Ray cluster (HOST:PORT, auto, or local), by --devices processes.",
+    ),
     tensorboard: bool = typer.Option(False, help="Write the curves for TensorBoard too."),
     profile: bool = typer.Option(False, help="Say where the steps' time went."),
 ) -> None:
@@ -52,7 +57,13 @@ def train(
     logging.getLogger("hilum").setLevel(logging.INFO)
     wish = load_recipe(recipe, changes or [])
     folder = out or Path("runs") / wish.name
-    bundle = train_together(wish, folder, devices, device, tensorboard=tensorboard, profile=profile)
+    options = {"tensorboard": tensorboard, "profile": profile}
+    if ray is not None:
+        from hilum.cluster.training import train_on_ray
+
+        bundle = train_on_ray(ray, wish, folder, devices, device, **options)
+    else:
+        bundle = train_together(wish, folder, devices, device, **options)
     console = Console()
     if profile:
         console.print(_profile(folder))

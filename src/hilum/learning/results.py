@@ -71,10 +71,12 @@ def measure_classifier(
     _draw(folder, names, one_hot, logits, scores, summary)
     result = {
         "note": f"{summary.films} films of {summary.patients} patients; intervals are 95 %, by patient.",
-        "facts": {_plain(k): v.as_dict() for k, v in summary.overall.items() if not k.startswith("micro")},
+        "facts": {
+            plain_name(k): v.as_dict() for k, v in summary.overall.items() if not k.startswith("micro")
+        },
         "tables": {
-            "per output": [_row(label) for label in summary.as_dict()["labels"]],
-            "subgroups": [_subgroup(part.as_dict()) for part in parts if _shown(part)],
+            "per output": [label_row(label) for label in summary.as_dict()["labels"]],
+            "subgroups": [subgroup_row(part.as_dict()) for part in parts if _shown(part)],
         },
     }
     _write_json(
@@ -102,7 +104,8 @@ def measure_segmenter(
         folder / "metrics.json", {**summary.as_dict(), "subgroups": [part.as_dict() for part in parts]}
     )
     facts = {
-        _plain(row["metric"]): {k: row[k] for k in ("value", "low", "high", "n")} for row in summary.table()
+        plain_name(row["metric"]): {k: row[k] for k in ("value", "low", "high", "n")}
+        for row in summary.table()
     }
     note = (
         f"{summary.films} films of {summary.patients} patients; means over patients, intervals are 95 %, by patient;"
@@ -129,20 +132,20 @@ def _plain_calibration(exclusive: bool, labels: int) -> Calibration:
     return Calibration.none_softmax() if exclusive else Calibration.none(labels)
 
 
-def _row(label: dict[str, Any]) -> dict[str, Any]:
+def label_row(label: dict[str, Any]) -> dict[str, Any]:
     row = {"output": label["name"], "n": label["n"], "positive": label["positives"]}
-    return row | {_plain(name): _bounds(label[name]) for name in SHOWN if name in label}
+    return row | {plain_name(name): _bounds(label[name]) for name in SHOWN if name in label}
 
 
 def _bounds(estimate: dict[str, Any]) -> dict[str, Any]:
     return {k: estimate[k] for k in ("value", "low", "high")}
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     return name.replace("_", " ").replace("auc", "AUC").replace("ece", "ECE").replace("iou", "IoU")
 
 
-def _subgroup(part: dict[str, Any]) -> dict[str, Any]:
+def subgroup_row(part: dict[str, Any]) -> dict[str, Any]:
     shown = {name: part[name] for name in ("attribute", "value", "films", "patients")}
     return shown | {
         "macro AUC": _bounds(part["macro_auc"]),
@@ -158,7 +161,7 @@ def _shown(part: Subgroup) -> bool:
 def _overlap_subgroup(part: OverlapSubgroup) -> dict[str, Any]:
     found = part.as_dict()
     shown = {name: found[name] for name in ("attribute", "value", "films", "patients")}
-    return shown | {_plain(name): _bounds(found[name]) for name in SHOWN_OF_MASKS}
+    return shown | {plain_name(name): _bounds(found[name]) for name in SHOWN_OF_MASKS}
 
 
 def _shown_of_masks(part: OverlapSubgroup) -> bool:

@@ -1,0 +1,17 @@
+"""A Ray cluster of this machine, with room for two processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """Its address."""
+    ray = pytest.importorskip("ray", reason="the extra 'cluster' is not installed")
+    pytest.importorskip("ray.data")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 * 2**20)
+    yield "auto"
+    ray.shutdown()
