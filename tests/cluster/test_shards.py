@@ -13,7 +13,7 @@ import pytest
 from hilum.analysis.analyzer import Analyzer
 from hilum.bundles import save
 from hilum.cluster import films, rows
-from hilum.cluster.analysis import Wish, _hold_to
+from hilum.cluster.analysis import Wish, _hold_to, size_of
 from hilum.errors import HilumError, ReadError
 from tests.bundles_for_tests import classifier_bundle
 from tests.phantom import phantom
@@ -66,6 +66,11 @@ def test_shards_hold_every_film_once_under_names_that_follow_from_them():
     assert [len(part.films) for part in parts] == [3, 3, 1]
     assert parts == films.shards(names, 3)
     assert len({part.name for part in parts}) == 3
+
+
+@pytest.mark.parametrize(("count", "size"), [(3, 16), (112_120, 57), (10**6, 500), (10**9, 4_096)])
+def test_a_shard_is_small_enough_to_lose_and_large_enough_to_keep(count: int, size: int):
+    assert size_of(count) == size
 
 
 @pytest.mark.parametrize("place", ["folder", "store"])

@@ -28,7 +28,8 @@ from hilum.errors import HilumError, one_line
 
 FEATURE = "Analysis on a Ray cluster"
 NOTE = "analysis.json"
-SHARD = 64  # films: what a node that dies loses, and what a file of results holds
+FEWEST, MOST = 16, 4_096  # films a shard: what an actor that dies loses, and what a file of results holds
+SHARDS = 2_000  # a call, as far as MOST allows
 TIMEOUT = 300.0  # seconds a film
 
 logger = logging.getLogger(__name__)
@@ -71,14 +72,14 @@ def analyze_on_ray(
     out: str | Path,
     wish: Wish = Wish(),
     actors: int | None = None,
-    shard: int = SHARD,
+    shard: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Analyse films on the Ray cluster at `address` and write a row of each (`rows.SCHEMA`) into Parquet files in `out`.
 
     `paths`: files, folders and tables of films; local ones must be reachable under the same path from every node, others
     are addresses that fsspec knows. `out` likewise. `actors`: at most so many, each with `wish.threads` processors; None: as
-    many as the cluster has room for. The same films, bundles and seed give the probabilities that `analyze_all` gives. The
+    many as the cluster has room for. `shard`: films a file of results; None: what `size_of` says. The same films, bundles and seed give the probabilities that `analyze_all` gives. The
     same call goes on where one stopped; with other bundles, samples or seed it is refused. `progress` is told (films done,
     films in all).
     """
@@ -90,7 +91,8 @@ def analyze_on_ray(
     found = [str(Path(film).absolute()) if films_.is_local(film) else film for film in found]
     _hold_to(out, wish)
     known = rows.done(out)
-    todo = films_.shards([film for film in found if film not in known], shard)
+    new = [film for film in found if film not in known]
+    todo = films_.shards(new, shard or size_of(len(new)))
     before = len(known)
     if todo:
         with connected(address, FEATURE) as ray:
@@ -106,6 +108,11 @@ def analyze_on_ray(
         total += len(table)
         failed += int(table["fault"].is_not_null().sum())
     return Summary(out, total, failed, before, time.perf_counter() - started, missed, len(written))
+
+
+def size_of(films: int) -> int:
+    """Films a shard where so many are to be analysed: few enough to lose, and not too many files."""
+    return min(MOST, max(FEWEST, -(-films // SHARDS)))
 
 
 def _on(ray: Any, todo: Sequence[Shard], out: str, wish: Wish, actors: int | None) -> Iterable[int]:

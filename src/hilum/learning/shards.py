@@ -146,13 +146,15 @@ def _chunks(shards: Sequence[Path], labels: Sequence[str], condition: str | None
 
 def _divided(table: pl.DataFrame) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
     """Each value of each attribute, with the films that have it."""
-    there = [name for name in ATTRIBUTES if name in table.columns]
-    columns = {name: table[name].cast(pl.String).fill_null(UNKNOWN).to_numpy() for name in there}
+    columns = {n: table[n].cast(pl.String).fill_null(UNKNOWN) for n in ATTRIBUTES if n in table.columns}
     if "age" in table.columns:
-        columns["age"] = age_bands(table["age"].cast(pl.Float64).to_numpy())
+        ages = table["age"].cast(pl.Float64)
+        known = ages.unique()
+        bands = pl.Series(age_bands(known.to_numpy()).astype(str))
+        columns["age"] = ages.replace_strict(known, bands, return_dtype=pl.String)
     for name, column in columns.items():
-        for value in np.unique(column):
-            yield name, str(value), column == value
+        for value in column.unique().sort():
+            yield name, value, (column == value).to_numpy()
 
 
 class _Known:
