@@ -84,7 +84,8 @@ def main() -> None:
     parser.add_argument("--bundle", default="findings")
     parser.add_argument("--shard", type=int, default=8)
     args = parser.parse_args()
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    # Raylets' processes as nice as those that they are held to, and time to start on a busy machine.
+    os.environ.update(RAY_worker_niceness="0", RAY_raylet_start_wait_time_s="300")
     table = Table("run", "s", "films/s", "lost", "doubled", "differ", box=None, pad_edge=False)
     wish = Wish((args.bundle,))
     with tempfile.TemporaryDirectory() as place:

@@ -79,9 +79,9 @@ def analyze_on_ray(
 
     `paths`: files, folders and tables of films; local ones must be reachable under the same path from every node, others
     are addresses that fsspec knows. `out` likewise. `actors`: at most so many, each with `wish.threads` processors; None: as
-    many as the cluster has room for. `shard`: films a file of results; None: what `size_of` says. The same films, bundles and seed give the probabilities that `analyze_all` gives. The
-    same call goes on where one stopped; with other bundles, samples or seed it is refused. `progress` is told (films done,
-    films in all).
+    many as the cluster has room for. `shard`: films a file of results; None: what `size_of` says. The same films, bundles
+    and seed give the probabilities that `analyze_all` gives. The same call goes on where one stopped; with other bundles,
+    samples or seed it is refused. `progress` is told (films done, films in all).
     """
     started = time.perf_counter()
     out = str(out)
@@ -123,6 +123,7 @@ def _on(ray: Any, todo: Sequence[Shard], out: str, wish: Wish, actors: int | Non
     pool = max(1, min(actors or room, len(todo)))
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # this call says itself how far it is
     items = [{"name": each.name, "films": list(each.films)} for each in todo]
     done = data.from_items(items, override_num_blocks=len(items)).map_batches(
         ShardWorker,
@@ -130,8 +131,6 @@ def _on(ray: Any, todo: Sequence[Shard], out: str, wish: Wish, actors: int | Non
         batch_size=1,
         compute=data.ActorPoolStrategy(min_size=1, max_size=pool),
         num_cpus=wish.threads,
-        max_restarts=-1,
-        max_task_retries=-1,
     )
     for row in done.iter_rows():
         yield int(row["films"])

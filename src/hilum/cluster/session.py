@@ -21,7 +21,6 @@ def connected(address: str, feature: str) -> Iterator[Any]:
     A connection that is there already is used, and left. Nodes must have Hilum installed, in the same version. HilumError
     where nothing answers, MissingExtraError without the extra `cluster`.
     """
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     try:
         import ray

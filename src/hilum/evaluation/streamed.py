@@ -63,14 +63,16 @@ class Totals:
         cuts = np.atleast_1d(np.asarray(thresholds, np.float64))
         k = len(cuts)
         return cls(
-            cuts,
-            np.zeros((k, 2, fine), np.int64),
-            np.zeros((groups, k, 2, coarse), np.int64),
-            np.zeros((groups, k, 2, 2), np.int64),
-            np.zeros((groups, k, BINS), np.int64),
-            *(np.zeros((groups, k, BINS)) for _ in range(2)),
-            *(np.zeros((groups, k)) for _ in range(2)),
-            np.zeros(groups, np.int64),
+            thresholds=cuts,
+            fine=np.zeros((k, 2, fine), np.int64),
+            coarse=np.zeros((groups, k, 2, coarse), np.int64),
+            called=np.zeros((groups, k, 2, 2), np.int64),
+            held=np.zeros((groups, k, BINS), np.int64),
+            likely=np.zeros((groups, k, BINS)),
+            found=np.zeros((groups, k, BINS)),
+            squared=np.zeros((groups, k)),
+            loss=np.zeros((groups, k)),
+            films=np.zeros(groups, np.int64),
         )
 
     def add(self, truth: ArrayLike, probabilities: ArrayLike, hashes: NDArray[np.unsignedinteger]) -> None:
@@ -149,8 +151,8 @@ def auc_uncertainty(histogram: NDArray[np.int64]) -> Floats:
     """How far the films' own AUC can lie from `auc_of`, either way: half the share of pairs within a bin, (...)."""
     negative, positive = histogram[..., 0, :].astype(np.float64), histogram[..., 1, :]
     with np.errstate(invalid="ignore"):
-        within: Floats = (positive * negative).sum(-1)
-        return within / 2 / (positive.sum(-1) * negative.sum(-1))
+        within: Floats = (positive * negative).sum(-1) / 2 / (positive.sum(-1) * negative.sum(-1))
+        return within
 
 
 def average_precision_of(histogram: NDArray[np.int64] | Floats) -> Floats:
@@ -171,7 +173,8 @@ def counts_of(called: NDArray[np.int64] | Floats) -> Counts:
 
 def left_out(sums: NDArray[np.int64] | Floats) -> Floats:
     """The sum over groups (g, ...) without each group in turn: (g, ...)."""
-    return sums.sum(0) - sums
+    apart: Floats = (sums.sum(0) - sums).astype(np.float64)
+    return apart
 
 
 def patient_hashes(patients: Sequence[str] | NDArray[np.str_]) -> NDArray[np.uint64]:

@@ -15,7 +15,7 @@ from scipy.special import expit, logit
 from scipy.stats import t
 
 from hilum.evaluation import confusion, streamed
-from hilum.evaluation.arrays import Floats, label_names
+from hilum.evaluation.arrays import Bools, Floats, label_names
 from hilum.evaluation.estimate import NAN, Estimate
 from hilum.evaluation.label_summary import LabelSummary
 from hilum.evaluation.streamed import Totals
@@ -147,7 +147,7 @@ def _macro(totals: Totals, names: Sequence[str], confidence: float) -> Estimate:
     apart = np.column_stack(
         [streamed.auc_of(streamed.left_out(totals.coarse[:, k])) for k in range(len(names))]
     )
-    kept = ~np.isnan(apart).any(0)
+    kept: Bools = ~np.isnan(apart).any(axis=0)
     n = int(totals.n.max(initial=0))
     if not kept.any():
         return Estimate.undefined(

@@ -63,14 +63,16 @@ def _heard(rank: int, process: SpawnProcess, answer: Connection) -> Any:
 
 
 def _answer(answer: Connection, work: Callable[..., Any], *given: Any) -> None:
+    result: Any = None
+    fault: HilumError | None = None
     try:
-        result = work(*given), None
+        result = work(*given)
     except HilumError as error:
-        result = None, error
+        fault = error
     except Exception as error:
         logger.exception("one of the processes that train together failed")
-        result = None, HilumError(f"{type(error).__name__}: {error}")
-    answer.send(result)
+        fault = HilumError(f"{type(error).__name__}: {error}")
+    answer.send((result, fault))
 
 
 def settle(place: int, of: int, log: Path | None) -> None:
