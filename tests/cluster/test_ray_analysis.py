@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hilum.analysis.folder import analyze_all
 from hilum.bundles import save
 from hilum.cluster import rows
-from hilum.cluster.analysis import Wish, analyze_on_ray
+from hilum.cluster.analysis import ShardWorker, Wish, analyze_on_ray
 from tests.bundles_for_tests import classifier_bundle
 from tests.cluster.test_shards import png
 
@@ -46,3 +48,36 @@ def test_the_same_probabilities_as_on_one_machine(cluster: str, tmp_path: Path):
     again = analyze_on_ray(cluster, [films], out, wish, actors=1, shard=4)  # goes on with what is new
     assert (again.films, again.before) == (FILMS + 2, FILMS + 1)
     assert all((out / name).stat().st_mtime_ns == stamp for name, stamp in stamps.items())
+
+
+class Mortal(ShardWorker):
+    """An actor that dies of one film."""
+
+    def _row(self, film: str) -> dict[str, Any]:
+        if "deadly" in film:
+            os._exit(1)
+        return rows.failed_row(film, None, None)  # type: ignore[arg-type]  # as if it had been analysed
+
+
+@pytest.mark.slow
+def test_a_film_that_kills_its_actor_costs_itself(
+    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its shard is halved until it is alone."""
+    import ray
+
+    from hilum.cluster import analysis
+
+    bundle = save(classifier_bundle(), tmp_path / "toy")
+    films = tmp_path / "films"
+    films.mkdir()
+    for name in ("0", "1", "deadly", "3"):
+        (films / f"{name}.png").write_bytes(png(len(name)))
+    monkeypatch.setattr(analysis, "ShardWorker", Mortal)
+    out = tmp_path / "rows"
+    summary = analyze_on_ray(cluster, [films], out, Wish((str(bundle),), samples=0), actors=1, shard=4)
+    assert ray.is_initialized()  # a connection that was there is left
+    table = rows.read(rows.written(str(out)))
+    faults = {Path(source).stem: fault for source, fault in table.select("source", "fault").rows()}
+    assert faults == {"0": None, "1": None, "3": None, "deadly": "what analysed it died 2 times"}
+    assert (summary.films, summary.failed) == (4, 1)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,14 +24,16 @@ from hilum.analysis.workers import Failed, Single
 from hilum.cluster import films as films_
 from hilum.cluster import rows
 from hilum.cluster.films import Shard
+from hilum.cluster.pool import Pool
 from hilum.cluster.session import connected
-from hilum.errors import HilumError, one_line
+from hilum.errors import HilumError
 
 FEATURE = "Analysis on a Ray cluster"
 NOTE = "analysis.json"
 FEWEST, MOST = 16, 4_096  # films a shard: what an actor that dies loses, and what a file of results holds
 SHARDS = 2_000  # a call, as far as MOST allows
 TIMEOUT = 300.0  # seconds a film
+TRIES = 2  # actors that a shard may cost before it is halved
 
 logger = logging.getLogger(__name__)
 
@@ -115,25 +118,37 @@ def size_of(films: int) -> int:
     return min(MOST, max(FEWEST, -(-films // SHARDS)))
 
 
-def _on(ray: Any, todo: Sequence[Shard], out: str, wish: Wish, actors: int | None) -> Iterable[int]:
-    """Films done, shard by shard, as they come."""
-    import ray.data as data
+def _on(ray: Any, todo: Sequence[Shard], out: str, wish: Wish, actors: int | None) -> Iterator[int]:
+    """Films done, shard by shard, as they come.
 
+    A shard whose actor dies is given to another, in halves from the second time on; a film that is alone with it then is
+    the cause, and becomes a failure.
+    """
+    kind = ray.remote(num_cpus=wish.threads, max_restarts=0, scheduling_strategy="SPREAD")(ShardWorker)
     room = int(ray.cluster_resources().get("CPU", 1)) // wish.threads
-    pool = max(1, min(actors or room, len(todo)))
-    context = data.DataContext.get_current()
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # this call says itself how far it is
-    items = [{"name": each.name, "films": list(each.films)} for each in todo]
-    done = data.from_items(items, override_num_blocks=len(items)).map_batches(
-        ShardWorker,
-        fn_constructor_args=(out, wish),
-        batch_size=1,
-        compute=data.ActorPoolStrategy(min_size=1, max_size=pool),
-        num_cpus=wish.threads,
-    )
-    for row in done.iter_rows():
-        yield int(row["films"])
+    pool = Pool(ray, partial(kind.remote, out, wish), max(1, min(actors or room, len(todo))))
+    waiting, deaths = deque(todo), Counter[str]()
+    try:
+        while waiting or pool.busy:
+            while waiting and pool.idle:
+                pool.give(waiting.popleft())
+            for shard, answer in pool.heard():
+                if isinstance(answer, int):
+                    yield answer
+                    continue
+                deaths[shard.name] += 1
+                logger.info("shard %s goes to another actor: %s", shard.name, answer)
+                if deaths[shard.name] < TRIES:
+                    waiting.append(shard)
+                elif len(shard.films) > 1:
+                    waiting += films_.shards(shard.films, -(-len(shard.films) // 2))
+                else:
+                    (film,) = shard.films
+                    fault = f"what analysed it died {TRIES} times"
+                    rows.write_shard(out, shard, [rows.failed_row(film, fault, "It may need more memory")])
+                    yield 1
+    finally:
+        pool.stop()
 
 
 class ShardWorker:
@@ -143,26 +158,24 @@ class ShardWorker:
         self.out = out
         self.work: Single[str, dict[str, Any]] = Single(partial(_reader, wish), wish.timeout)
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """A batch of one shard, `name` and `films`; gives back `films`, how many it holds."""
-        shard = Shard(str(batch["name"][0]), tuple(str(film) for film in batch["films"][0]))
-        if not self._is_there(shard):  # a node may have died after it had written
-            rows.write_shard(self.out, shard, [self._row(film) for film in shard.films])
-        return {"films": [len(shard.films)]}
+    def ready(self) -> bool:
+        """Answers once the actor is there."""
+        return True
 
-    def _is_there(self, shard: Shard) -> bool:
-        system, folder = fsspec.core.url_to_fs(self.out)
-        return bool(system.exists(f"{folder}/{shard.name}.parquet"))
+    def do(self, shard: Shard) -> int | HilumError:
+        """How many films the shard holds, now that its file is written; or what no other actor can do either."""
+        try:
+            if not rows.is_written(self.out, shard):  # an actor may have died after it had written
+                rows.write_shard(self.out, shard, [self._row(film) for film in shard.films])
+        except HilumError as error:
+            return error
+        return len(shard.films)
 
     def _row(self, film: str) -> dict[str, Any]:
         answer = self.work.ask(film)
         if not isinstance(answer, Failed):
             return answer
-        logger.info("%s: %s", one_line(film), answer.fault)
         return rows.failed_row(film, answer.fault, answer.mend)
-
-    def __del__(self) -> None:
-        self.work.stop()
 
 
 def _reader(wish: Wish) -> Callable[[str], dict[str, Any]]:

@@ -103,6 +103,12 @@ def write_shard(out: str, shard: Shard, rows: Sequence[dict[str, Any]]) -> None:
         os.replace(work, path)
 
 
+def is_written(out: str, shard: Shard) -> bool:
+    """Whether the shard's file lies in `out`."""
+    system, folder = fsspec.core.url_to_fs(out)
+    return bool(system.exists(f"{folder}/{shard.name}.parquet"))
+
+
 def written(out: str) -> list[str]:
     """The shards that lie in `out`, by their addresses."""
     system, folder = fsspec.core.url_to_fs(out)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from hilum.errors import EvaluationError
@@ -161,8 +162,8 @@ def average_precision_of(histogram: NDArray[np.int64] | Floats) -> Floats:
     true, called = falling[..., 1, :], falling.sum(-2)
     with np.errstate(invalid="ignore"):
         precision = np.where(called > 0, true / np.where(called > 0, called, 1), 0.0)
-        gained: Floats = (histogram[..., 1, ::-1] * precision).sum(-1)
-        return gained / true[..., -1]
+        gained: Floats = (histogram[..., 1, ::-1] * precision).sum(-1) / true[..., -1]
+        return gained
 
 
 def counts_of(called: NDArray[np.int64] | Floats) -> Counts:
@@ -177,10 +178,8 @@ def left_out(sums: NDArray[np.int64] | Floats) -> Floats:
     return apart
 
 
-def patient_hashes(patients: Sequence[str] | NDArray[np.str_]) -> NDArray[np.uint64]:
+def patient_hashes(patients: Sequence[str] | NDArray[np.str_] | pl.Series) -> NDArray[np.uint64]:
     """A hash of each name, (n,), the same in every process: what `Totals.add` takes."""
-    import polars as pl
-
     return pl.Series(patients, dtype=pl.String).hash(seed=0).to_numpy()
 
 

@@ -180,7 +180,7 @@ def recompute(model: Model, phase: Phase) -> None:
     """Have the backbones of `model` compute activations again on the way back, or keep them, as the phase says.
     RecipeError where none can.
     """
-    able = [part for part in model.modules() if hasattr(part, "set_grad_checkpointing")]
+    able: list[Any] = [part for part in model.modules() if hasattr(part, "set_grad_checkpointing")]
     if phase.checkpointing and not able:
         raise RecipeError(
             f"phase '{phase.name}': the model has no backbone that can compute its activations again",

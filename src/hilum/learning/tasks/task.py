@@ -102,7 +102,8 @@ class Task(L.LightningModule):
         self._set_modes()
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        with self.trainer.profiler.profile(AUGMENTATION):
+        profiler: Any = self.trainer.profiler  # type: ignore[attr-defined]
+        with profiler.profile(AUGMENTATION):
             images, targets = self.opened(batch)
             images, targets = self.augment(images, targets, self._generator)
             images = self._to_input(images)
