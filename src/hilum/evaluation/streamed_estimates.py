@@ -147,7 +147,7 @@ def _macro(totals: Totals, names: Sequence[str], confidence: float) -> Estimate:
     apart = np.column_stack(
         [streamed.auc_of(streamed.left_out(totals.coarse[:, k])) for k in range(len(names))]
     )
-    kept: Bools = ~np.isnan(apart).any(axis=0)
+    kept: Bools = np.asarray(~np.isnan(apart).any(axis=0))
     n = int(totals.n.max(initial=0))
     if not kept.any():
         return Estimate.undefined(
