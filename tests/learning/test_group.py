@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,11 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, distributed, nn
 
-from hilum.errors import HilumError, RecipeError
+from hilum.errors import HilumError
 from hilum.learning import batch_norm, group
 from hilum.learning.children import in_processes
 from hilum.learning.losses import binary_cross_entropy
+from tests.learning.faulty_children import faulty
 
 FILMS = 6
 
@@ -82,16 +82,6 @@ def test_shared_batch_norm_alone_is_the_layer_itself():
     assert torch.equal(model(images), plain(images))
     assert torch.equal(model.eval()(images), plain.eval()(images))
     assert model.state_dict().keys() == plain.state_dict().keys()
-
-
-def faulty(rank: int, count: int, how: str) -> int:
-    if rank == 0:
-        import time
-
-        time.sleep(60)  # it would wait for the other for ever
-    if how == "dies":
-        os._exit(9)
-    raise RecipeError("no such thing") if how == "refuses" else ValueError("a fault")
 
 
 @pytest.mark.parametrize(
