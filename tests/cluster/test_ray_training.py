@@ -46,7 +46,8 @@ def test_two_processes_one_of_which_dies_learn_what_one_learns(cluster: str, tmp
     films = tmp_path / "data"
     registry.load("csv", write_films(films)).save(films / "films.parquet")
     wish = content(films, "multilabel") | {"model": {"name": "timm", "options": STILL}}
-    wish["phases"] = [{"name": "only", "epochs": 4, "batch": 8, "rate": 2e-3}]
+    # A frozen encoder: Adam makes a whole step of a rounding's sign, and ten films' ranks would show it.
+    wish["phases"] = [{"name": "only", "train": "head", "epochs": 4, "batch": 8, "rate": 2e-3}]
     recipe = Recipe.model_validate(wish)
     train(recipe, tmp_path / "one", device="cpu")
     killed: list[int] = []
@@ -60,4 +61,4 @@ def test_two_processes_one_of_which_dies_learn_what_one_learns(cluster: str, tmp
         json.loads((run / "validation" / "metrics.json").read_text())["overall"]["macro_auc"]["value"]
         for run in (tmp_path / "one", bundle.parent)
     ]
-    assert measured[0] == pytest.approx(measured[1], abs=0.02)
+    assert measured[0] == pytest.approx(measured[1], abs=1e-6)
