@@ -188,7 +188,9 @@ def _reader(wish: Wish) -> Callable[[str], dict[str, Any]]:
 
     torch.set_num_threads(wish.threads)
     cv2.setNumThreads(wish.threads)
-    analyzer = Analyzer(wish.bundles, wish.samples, wish.seed, with_heatmaps=False, runtime=wish.runtime, whole=wish.whole)
+    analyzer = Analyzer(
+        wish.bundles, wish.samples, wish.seed, with_heatmaps=False, runtime=wish.runtime, whole=wish.whole
+    )
 
     def work(film: str) -> dict[str, Any]:
         with films_.fetched(film, MAX_FILE_BYTES) as path:
