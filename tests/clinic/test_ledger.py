@@ -117,7 +117,9 @@ def test_own_products_are_known_when_they_come_back(ledger: Ledger) -> None:
     assert Queue(ledger).finish(claim, made(products=(("9.9", "a.dcm"),)))
     back = admit(ledger, sop_uid="9.9")
     assert (back.kind, back.reason) == ("not for us", "it is a result of Hilum's own")
-    assert Instances(ledger).seen(["9.9", "1.2.3.1", "7"]) == {"9.9", "1.2.3.1"}
+    seen = Instances(ledger).seen
+    assert seen(["9.9", "1.2.3.1", "7"], "cli", "me") == {"9.9", "1.2.3.1"}
+    assert seen(["9.9", "1.2.3.1", "7"], "watch", "http://pacs") == {"9.9"}, "its pixels may be others there"
     assert Queue(ledger).claim("w") is None
 
 

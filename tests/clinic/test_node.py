@@ -93,6 +93,8 @@ def test_a_bad_film_is_refused_with_its_reason_and_nothing_of_it_is_kept(node: N
     assert answer.Status == 0xC000
     assert answer.ErrorComment == "its header gives 0 rows and 64 columns"
     assert files_under(node.intake.store.films) == before
+    refused = [entry for entry in Trail(node.intake.ledger).entries() if entry.event == "refused"][-1]
+    assert refused.what["instance"] == "1.2.3.21", "the trail says which film it was"
 
 
 def test_a_full_disk_is_out_of_resources(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,6 +154,7 @@ def test_25_a_pdu_of_2_gib_is_not_waited_for(node: Node) -> None:
     with connect(node) as peer:
         peer.sendall(struct.pack(">BBL", 1, 0, 2**31 - 1) + bytes(1000))
         assert closed(peer)
+        assert send(node, a_film(61)).Status == 0x0000, "what was announced keeps no room from others"
     wait_until(lambda: any("announced a PDU of 2,147,483,647" in reason for _, reason in denied(node)))
 
 

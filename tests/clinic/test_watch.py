@@ -94,6 +94,20 @@ def test_a_bad_film_costs_itself(intake: Intake, archive: Small) -> None:
     put(archive, 220, Rows=0)
     put(archive, 221)
     assert watching(intake, archive).once().outcomes == {"refused": 1, "queued": 1}
+    refused = [entry for entry in intake.trail.entries() if entry.event == "refused"][-1]
+    assert refused.what["instance"] == "1.2.3.221", "the trail says which film it was"
+
+
+def test_a_film_that_another_door_knows_with_other_pixels_is_a_conflict(
+    intake: Intake, archive: Small
+) -> None:
+    """HAZARDS 48: what came by another door under this UID does not keep the archive's film from being looked at."""
+    intake.accept([a_film(222)], "node", "XRAY")
+    intake.accept([a_film(223)], "node", "XRAY")
+    put(archive, 222)
+    data = a_film(223, pixels=5)
+    archive.stored["1.2.3.224"] = data
+    assert watching(intake, archive).once().outcomes == {"known": 1, "conflict": 1}
 
 
 @pytest.mark.parametrize("mood", ["away", "elsewhere", "nonsense", "endless"])

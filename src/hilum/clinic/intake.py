@@ -83,11 +83,14 @@ class Intake:
         """
         return self.store.receiving(self.limit)
 
-    def accept(self, source: Path | Readable | Iterable[bytes], door: str, sender: str) -> Outcome:
+    def accept(
+        self, source: Path | Readable | Iterable[bytes], door: str, sender: str, named: str | None = None
+    ) -> Outcome:
         """Take one film in, from a file, a stream or pieces of bytes.
 
-        `door`: `node`, `watch`, `upload`, `cli`; `sender`: who handed it in there. Raises StoreFullError where there is no
-        room, and what reading `source` raises; whatever the film is, the answer is an `Outcome`.
+        `door`: `node`, `watch`, `upload`, `cli`; `sender`: who handed it in there; `named`: the SOP Instance UID that its
+        sender names it by, which the trail keeps of one that is refused. Raises StoreFullError where there is no room, and
+        what reading `source` raises; whatever the film is, the answer is an `Outcome`.
         """
         with self.receiving() as part:
             try:
@@ -97,17 +100,17 @@ class Intake:
                 else:
                     _copy(_pieces(source) if isinstance(source, Readable) else source, part)
             except LimitError as error:
-                return self.too_large(error, door, sender)
-            return self.accept_part(part, door, sender)
+                return self.too_large(error, door, sender, named)
+            return self.accept_part(part, door, sender, named)
 
-    def accept_part(self, part: Part, door: str, sender: str) -> Outcome:
-        """Take in what was written to a part. Raises StoreFullError."""
+    def accept_part(self, part: Part, door: str, sender: str, named: str | None = None) -> Outcome:
+        """Take in what was written to a part, as `accept` does. Raises StoreFullError."""
         sender = one_line(sender)
         part.close()
         seen = self._look(part)
         if isinstance(seen, Failed):
             logger.info("refused from %s by %s: %s", sender, door, seen.fault)
-            self.instances.refuse(door, sender, seen.fault)
+            self.instances.refuse(door, sender, seen.fault, named)
             return Outcome("refused", reason=seen.fault, mend=seen.mend)
         facts = self._facts(seen)
         if seen.elsewhere is None:
@@ -124,9 +127,9 @@ class Intake:
             _MENDS.get(admitted.kind),
         )
 
-    def too_large(self, error: LimitError, door: str, sender: str) -> Outcome:
+    def too_large(self, error: LimitError, door: str, sender: str, named: str | None = None) -> Outcome:
         """The outcome of a film that passed the limit while it came."""
-        self.instances.refuse(door, sender, error.fault)
+        self.instances.refuse(door, sender, error.fault, named)
         return Outcome("refused", reason=error.fault, mend=error.mend, too_large=True)
 
     def refer(self, source: str, study_uid: str, allowed: Iterable[str], door: str, sender: str) -> bool:

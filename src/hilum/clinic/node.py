@@ -149,7 +149,8 @@ class Node:
         try:
             if not self._allowed(title, address):
                 return self._deny(title, address)
-            return _status(self.intake.accept([event.encoded_dataset()], "node", f"{title}@{address}"))
+            named = str(event.request.AffectedSOPInstanceUID)
+            return _status(self.intake.accept([event.encoded_dataset()], "node", f"{title}@{address}", named))
         except StoreFullError:
             logger.error("the disk is full: a film from %s was not taken", one_line(f"{title}@{address}"))
             return OUT_OF_RESOURCES

@@ -53,6 +53,7 @@ class GuardedSocket(AssociationSocket):
         self.taken += nr_bytes
         fault = self.server.objection(self, nr_bytes)
         if fault is not None:
+            self.taken = 0  # nothing more is read of it, so it keeps no room from others
             self.server.tell(str(self.assoc.requestor.address), fault)
             raise OSError(fault)
         assert self.socket is not None

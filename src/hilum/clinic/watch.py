@@ -88,7 +88,7 @@ class Watch:
     def fetch_next(self) -> list[Outcome] | None:
         """Fetch the films of the study that has waited longest; None where none is due.
 
-        A study that fails is tried again later. Films that came before are passed over without being fetched.
+        A study that fails is tried again later. Films that this archive gave before are passed over without being fetched.
         """
         pull = self.pulls.due(self.archive.url)
         if pull is None:
@@ -113,7 +113,7 @@ class Watch:
             if (found.modality is None or found.modality in (*self.modalities, "DR", "RG"))
             and (found.sop_class is None or found.sop_class in FILM_CLASSES)
         ]
-        seen = self.intake.instances.seen([found.sop_uid for found in there])
+        seen = self.intake.instances.seen([found.sop_uid for found in there], "watch", self.archive.url)
         return [found for found in there if found.sop_uid not in seen]
 
     def _fetch(self, pull: Pull, found: FoundInstance) -> Outcome:
@@ -121,8 +121,8 @@ class Watch:
             try:
                 self.archive.fetch(pull.study_uid, found, part, self.intake.limit)
             except LimitError as error:
-                return self.intake.too_large(error, "watch", self.archive.url)
-            return self.intake.accept_part(part, "watch", self.archive.url)
+                return self.intake.too_large(error, "watch", self.archive.url, found.sop_uid)
+            return self.intake.accept_part(part, "watch", self.archive.url, found.sop_uid)
 
     def _start(self) -> str:
         """The day from which studies count, remembered when it is first asked for."""

@@ -16,6 +16,7 @@ from hilum.clinic.ledger.tables import conflicts, instances, jobs, products, qua
 from hilum.clinic.ledger.trail import MINOR, SERIOUS, note
 
 Kind = Literal["queued", "known", "conflict", "quarantined", "not for us"]
+_SENDER = 128  # characters of a sender that are kept
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Instances:
                 file=file,
                 bytes=size,
                 door=door,
-                sender=sender[:128],
+                sender=sender[:_SENDER],
                 received=time.time(),
             )
             what = {**_what(facts, instance_id), "reason": reason}
@@ -110,14 +111,18 @@ class Instances:
             what = {"reason": reason, "instance": sop_uid}
             note(connection, "refused", door, sender, what, MINOR, "C")
 
-    def seen(self, sop_uids: list[str]) -> set[str]:
-        """Those of these SOP Instance UIDs that have come in before, or are Hilum's own results."""
+    def seen(self, sop_uids: list[str], door: str, sender: str) -> set[str]:
+        """Those of these SOP Instance UIDs that this sender handed in before, or that are Hilum's own results.
+
+        What another handed in under such a UID may have other pixels, so it does not count."""
+        given = and_(instances.c.door == door, instances.c.sender == sender[:_SENDER])
         found: set[str] = set()
         with self.ledger.read() as connection:
             for start in range(0, len(sop_uids), 500):
                 some = sop_uids[start : start + 500]
-                for column in (instances.c.sop_uid, products.c.sop_uid):
-                    found.update(connection.scalars(select(column).where(column.in_(some))))
+                before = select(instances.c.sop_uid).where(instances.c.sop_uid.in_(some), given)
+                own = select(products.c.sop_uid).where(products.c.sop_uid.in_(some))
+                found.update(connection.scalars(before.union(own)))
         return found
 
     def find(self, instance_id: int) -> dict[str, Any] | None:
