@@ -18,6 +18,7 @@ from pydicom import uid
 from hilum.clinic.analysing import Analysed, Task
 from hilum.clinic.ledger import Facts
 from tests.images.films import film, ramp
+from tests.phantom import phantom
 
 BUNDLES = hashlib.sha256(b"a stand-in").hexdigest()
 
@@ -46,6 +47,12 @@ def film_of(
     file = io.BytesIO()
     dataset.save_as(file, enforce_file_format=True)
     return file.getvalue()
+
+
+def phantom_film(seed: int, height: int = 400, width: int = 320, **elements: Any) -> bytes:
+    """A film on which a chest is seen, so that it is analysed."""
+    stored = np.rint(phantom(0, height, width).pixels * 4095).astype(np.int64)
+    return film_of(stored, seed, **{"ViewPosition": "PA", **elements})
 
 
 def facts(seed: int = 0, pixels: int = 0, **values: Any) -> Facts:

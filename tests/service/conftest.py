@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from hilum.analysis.analyzer import Analyzer
@@ -16,8 +15,7 @@ from hilum.clinic.ledger import Ledger, Tokens, database
 from hilum.clinic.ledger.queue import Made
 from hilum.clinic.store import Store
 from tests.bundles_for_tests import classifier_bundle, dark_lungs_bundle
-from tests.clinic.helpers import film_of
-from tests.phantom import phantom
+from tests.clinic.helpers import phantom_film
 
 pytest.importorskip("fastapi", reason="the extra 'serve' is not installed")
 
@@ -81,11 +79,6 @@ def client(desk: Desk) -> TestClient:
 def api(client: TestClient, secrets: dict[str, str]) -> TestClient:
     client.headers["authorization"] = f"Bearer {secrets['all']}"
     return client
-
-
-def phantom_film(seed: int, height: int = 400, width: int = 320, **elements: object) -> bytes:
-    stored = np.rint(phantom(0, height, width).pixels * 4095).astype(np.int64)
-    return film_of(stored, seed, ViewPosition="PA", **elements)
 
 
 def analysed(desk: Desk, data: bytes) -> int:

@@ -20,9 +20,9 @@ from hilum.images.read import read
 from hilum.service.desk import Desk
 from hilum.service.films import Film, triage
 from hilum.service.frames import windowed
-from tests.clinic.helpers import a_film
+from tests.clinic.helpers import a_film, phantom_film
 
-from .conftest import analysed, phantom_film
+from .conftest import analysed
 
 FILMS = "/api/v1/films"
 
@@ -74,6 +74,7 @@ def test_stow_answers_as_the_standard_says(api: TestClient) -> None:
     assert (found.status_code, found.headers["content-type"]) == (202, "application/dicom+json")
     assert found.json()["00081199"]["Value"][0]["00081155"]["Value"] == ["1.2.3.31"]
     assert found.json()["00081198"]["Value"][0]["00081197"]["Value"] == [0xC000]
+    assert found.headers["warning"] == '299 hilum "the file is neither DICOM nor PNG, JPEG or TIFF"'
     body, headers = related(b"no film")
     assert api.post("/dicom-web/studies", content=body, headers=headers).status_code == 409
 

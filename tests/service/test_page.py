@@ -15,9 +15,9 @@ from hilum.service.app import create_app
 from hilum.service.desk import Desk
 from hilum.service.frames import windowed
 from hilum.service.server import Server
-from tests.clinic.helpers import wait_until
+from tests.clinic.helpers import phantom_film, wait_until
 
-from .conftest import analysed, phantom_film
+from .conftest import analysed
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 

@@ -44,7 +44,7 @@ def told(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 _WORDS = {
-    400: "The request is no valid HTTP, or its body no valid multipart.",
+    400: "The request is no valid HTTP, or its body no text or no valid multipart.",
     401: "There is no token, or it does not hold.",
     403: "The token has not the scope, or a browser's request came from another site.",
     404: "There is none.",
@@ -76,7 +76,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
         headers = dict(error.headers or {})
-        return answer(request, error.status_code, str(error.detail), None, headers)
+        mend = (
+            "Send JSON in UTF-8." if error.status_code == 400 else None
+        )  # the framework's word for other bytes
+        return answer(request, error.status_code, str(error.detail), mend, headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

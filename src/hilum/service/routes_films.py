@@ -92,7 +92,7 @@ async def submit(request: Request, response: Response, who: Submits) -> Receipt:
     return Receipt(films=[_taken(outcome) for outcome in outcomes])
 
 
-@router.post("/studies", status_code=202, response_model=Referred, responses=told(408, 413, 415, 422))
+@router.post("/studies", status_code=202, response_model=Referred, responses=told(400, 408, 413, 415, 422))
 def refer(request: Request, who: Submits, reference: Reference) -> Referred:
     """Ask for a study of an archive to be fetched. Only archives that the service was started with (`--archive`) are asked,
     by the `hilum watch` of that archive."""

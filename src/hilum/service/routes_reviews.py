@@ -66,7 +66,7 @@ def reviews(request: Request, who: Reads, film_id: Number) -> Reviewed:
     "/films/{film_id}/reviews",
     status_code=201,
     response_model=Kept,
-    responses=told(404, 408, 409, 413, 415, 422),
+    responses=told(400, 404, 408, 409, 413, 415, 422),
 )
 def review(request: Request, who: Reviews, film_id: Number, given: NewReview) -> Kept:
     """Add a review, under the name of the token."""

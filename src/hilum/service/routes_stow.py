@@ -16,6 +16,7 @@ from hilum.service.routes_films import desk
 
 router = APIRouter(tags=["DICOMweb"])
 CANNOT_UNDERSTAND = 0xC000  # PS3.18 table I.2-2
+_LONGEST_WARNING = 1000  # characters
 _BODY = {
     "requestBody": {
         "required": True,
@@ -36,7 +37,7 @@ _BODY = {
     },
 )  # fmt: skip
 async def store(request: Request, who: Submits) -> JSONResponse:
-    """Store instances."""
+    """Store instances. Why one was refused, which the codes of the answer cannot say, stands in the header Warning."""
     outcomes = await films_of(request, desk(request).intake, "upload", who.name)
     taken = [outcome for outcome in outcomes if outcome.accepted]
     status = 200 if len(taken) == len(outcomes) and taken else 202 if taken else 409
@@ -50,7 +51,17 @@ async def store(request: Request, who: Submits) -> JSONResponse:
             if not outcome.accepted
         ]
         body["00081198"] = {"vr": "SQ", "Value": failed}
-    return JSONResponse(body, status, media_type="application/dicom+json")
+    reasons = dict.fromkeys(
+        outcome.reason or "it was refused" for outcome in outcomes if not outcome.accepted
+    )
+    headers = {"Warning": f'299 hilum "{_quoted("; ".join(reasons))}"'} if reasons else None
+    return JSONResponse(body, status, headers, media_type="application/dicom+json")
+
+
+def _quoted(words: str) -> str:
+    """Words as they may stand between the quotes of a header (RFC 9110 5.6.4), in ASCII, and not too many."""
+    plain = words.encode("ascii", "replace").decode()[:_LONGEST_WARNING]
+    return "".join(c if c.isprintable() else "?" for c in plain).replace("\\", "/").replace('"', "'")
 
 
 def _reference(outcome: Outcome) -> dict[str, Any]:
