@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,3 +34,15 @@ def test_arms_on_different_films_say_how_many(monkeypatch: pytest.MonkeyPatch):
 def test_a_picture_is_written(tmp_path: Path):
     path = plots_arms.plot_roc_arms({"a": TRUTH}, {"a": SCORES}, tmp_path / "roc.png", ("Mass", "Edema"))
     assert path.stat().st_size > 2000
+
+
+def test_texts_under_films_stay_under_their_own(monkeypatch: pytest.MonkeyPatch):
+    drawn: list[Any] = []
+    monkeypatch.setattr(plots_arms, "save", lambda figure, path: drawn.append(figure) or path)
+    text = "truth: Mass, Nodule\nSSGAN + EfficientNet-Lite0: Pleural Thickening 13 %, Consolidation 11 %, Effusion 9 %"
+    plots_arms.plot_films([(np.zeros((8, 8)), text)] * 3, "none.png")
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    boxes = [axes.xaxis.label.get_window_extent() for axes in figure.axes]
+    assert all(one.x1 <= other.x0 for one, other in pairwise(boxes))
+    assert min(box.y0 for box in boxes) >= 0

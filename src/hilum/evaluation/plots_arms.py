@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -16,6 +17,9 @@ from hilum.evaluation.ranking import auc, roc_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+LINE = 44
+"""Characters under a film before a line goes on below."""
 
 
 def plot_roc_arms(
@@ -119,9 +123,14 @@ def plot_samples(samples: ArrayLike, path: str | Path, title: str, deterministic
 
 
 def plot_films(films: Sequence[tuple[ArrayLike, str]], path: str | Path) -> Path:
-    """Films (h, w) in [0, 1], each with the text under it: predictions beside the truth."""
-    figure, axes_of = grid(len(films), 2.6, 3.6)
-    for axes, (pixels, text) in zip(axes_of, films, strict=True):
+    """Films (h, w) in [0, 1], each with the text under it: predictions beside the truth. Lines wider than a film go on."""
+    under = [
+        "\n".join(textwrap.fill(line, LINE, subsequent_indent="   ") for line in text.splitlines())
+        for _, text in films
+    ]
+    lines = max((text.count("\n") + 1 for text in under), default=0)
+    figure, axes_of = grid(len(films), 2.6, 2.7 + 0.125 * lines)
+    for axes, (pixels, _), text in zip(axes_of, films, under, strict=True):
         axes.imshow(np.asarray(pixels), cmap="gray", vmin=0, vmax=1)
         axes.set_xticks([])
         axes.set_yticks([])
