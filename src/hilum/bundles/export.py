@@ -37,6 +37,7 @@ from hilum.images.radiograph import Radiograph
 from hilum.images.read import read
 from hilum.models import Classifier
 from hilum.models.contract import Detector
+from hilum.models.plain import plain
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ def onnx_graph(model: nn.Module, channels: int, size: tuple[int, int]) -> bytes:
         path = Path(place) / "model.onnx"
         try:
             torch.onnx.export(
-                traced.eval(),
+                plain(traced.eval()),
                 (torch.zeros(2, channels, *size),),
                 path,
                 input_names=[IMAGES],

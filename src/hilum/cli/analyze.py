@@ -155,7 +155,7 @@ def analyze(
         task = bar.add_task("Loading bundles", total=None)
         summary = analyze_all(
             paths,
-            out,
+            Path(out),
             formats=chosen,
             writer=writer,
             bundles=bundle,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from hilum.errors import RecipeError
 from hilum.models.backbones import IMAGENET, Backbone, patches
@@ -112,7 +114,7 @@ class SsganVit(Classifier):
         mean, std = (images.new_tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
         grey = (images * std + mean).mean(1, keepdim=True)
         if grey.shape[-2:] != (self.film, self.film):
-            down, across = (_resampling(n, self.film, grey) for n in grey.shape[-2:])
+            down, across = (grey.new_tensor(_resampling(int(n), self.film)) for n in grey.shape[-2:])
             grey = down @ grey @ across.T
         return 2 * grey - 1
 
@@ -137,11 +139,14 @@ class Tokens(nn.Module):
         return found
 
 
-def _resampling(before: int, after: int, like: Tensor) -> Tensor:
-    """The matrix (after, before) of torch's antialiased bilinear resampling of a line: a product, which ONNX knows."""
-    lines = torch.eye(before, device=like.device)[None, None]
-    found = F.interpolate(lines, (after, before), mode="bilinear", align_corners=False, antialias=True)
-    return found[0, 0].to(like.dtype)
+@lru_cache
+def _resampling(before: int, after: int) -> NDArray[np.float32]:
+    """The matrix (after, before) of torch's antialiased bilinear resampling of a line: ONNX knows products, and not that."""
+    scale = before / after
+    middles = scale * (np.arange(after) + 0.5)
+    apart = np.abs(np.arange(before) + 0.5 - middles[:, None]) / max(scale, 1)
+    weights = np.clip(1 - apart, 0, None)
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
 
 def _with_tokens(net: Any, images: Tensor, further: Tensor) -> Tensor:
