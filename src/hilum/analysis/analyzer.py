@@ -18,17 +18,16 @@ from torch import Tensor
 
 from hilum.analysis.detection import Detected, Detection
 from hilum.analysis.detectors import Detectors, told_apart
+from hilum.analysis.entries import bundle_used, findings_of
 from hilum.analysis.explain import check_method, explained
 from hilum.analysis.heatmaps import DEFAULT, Map, lung_shares
 from hilum.analysis.notices import mismatches, skipped, straying, unfocused
-from hilum.analysis.report import BundleUsed, DetectionResult, FindingResult, LungsResult, Report
-from hilum.analysis.uncertainty import Uncertain, film_seed, uncertainty
+from hilum.analysis.report import DetectionResult, FindingResult, LungsResult, Report
+from hilum.analysis.uncertainty import film_seed, uncertainty
 from hilum.bundles import Bundle, builtin_names, load
-from hilum.bundles.card import interval
 from hilum.bundles.encoding import refuse_encoder
 from hilum.bundles.focus import Known, is_segmenter, segmenter, window_of
 from hilum.bundles.generating import refuse_generator
-from hilum.bundles.info import Info
 from hilum.bundles.lungs import check_segmenter, outline
 from hilum.bundles.runtimes import TUNED
 from hilum.errors import BundleError
@@ -41,7 +40,6 @@ from hilum.models import Classifier
 LUNGS = "lungs"  # the built-in bundle that outlines them
 
 ENOUGH = 2  # times a model's input: half of that moves probabilities twice as far (docs/speed.md)
-HEADLINES = 2  # facts that a report cites of each evaluation: a macro AUC, a Dice
 
 Films = str | Path | Radiograph
 
@@ -151,7 +149,7 @@ class Analyzer:
             analysable=quality.analysable,
             reason=quality.reason,
             warnings=tuple(dict.fromkeys(notices)),
-            bundles=tuple(_used(b) for b in used),
+            bundles=tuple(bundle_used(b) for b in used),
             findings=tuple(findings),
             boxes=boxes.called,
             own_boxes=boxes.own,
@@ -192,7 +190,7 @@ class Analyzer:
             place = bundle.info.preparation.place((film.height, film.width), window)
             maps = explained(bundle, place, images, self.heatmap_method, (features, embedding))
         shares = lung_shares(maps, lungs.mask) if lungs is not None else []
-        return _results(bundle.info, probabilities.numpy(), spread, maps, shares)
+        return findings_of(bundle.info, probabilities.numpy(), spread, maps, shares)
 
 
 def analyze(film: Films, bundles: Sequence[str | Path | Bundle] | None = None) -> Report:
@@ -234,63 +232,6 @@ def segment_lungs(bundle: Bundle, film: Radiograph) -> LungsResult:
     outlines = outline(bundle, film)
     found = outlines.on((film.height, film.width))
     return LungsResult(found.mask, found.left, found.right, found.area_share, bundle.info.name, outlines)
-
-
-def _results(
-    info: Info,
-    probabilities: np.ndarray,
-    spread: Uncertain,
-    maps: Sequence[Map],
-    shares: Sequence[float | None],
-) -> list[FindingResult]:
-    """The findings of one bundle; `maps` and `shares` are empty where there are none."""
-    best = int(probabilities.argmax())
-    results = []
-    for i, label in enumerate(info.labels):
-        threshold = label.threshold.value if label.threshold and info.group is None else None
-        above = threshold is not None and bool(probabilities[i] >= threshold)
-        results.append(
-            FindingResult(
-                name=label.name,
-                code=label.code.model_dump() if label.code else None,
-                bundle=info.name,
-                group=info.group,
-                probability=float(probabilities[i]),
-                std=float(spread.std[i]) if spread.std is not None else None,
-                interval=(float(spread.interval[i, 0]), float(spread.interval[i, 1]))
-                if spread.interval is not None
-                else None,
-                method=spread.method,
-                threshold=threshold,
-                positive=above if info.group is None else i == best,
-                outside_lungs=label.outside_lungs,
-                heatmap=maps[i] if maps else None,
-                lung_share=shares[i] if shares else None,
-            )
-        )
-    return results
-
-
-def _used(bundle: Bundle) -> BundleUsed:
-    """The bundle as the report cites it: `measured` holds the first facts of each evaluation, ready to print."""
-    info = bundle.info
-    measured = {
-        f"{fact}, {name}" if len(info.metrics) > 1 else fact: interval(value)
-        if isinstance(value, dict)
-        else str(value)
-        for name, result in info.metrics.items()
-        for fact, value in list(result.get("facts", {}).items())[:HEADLINES]
-    }
-    return BundleUsed(
-        info.name,
-        info.version,
-        info.digest,
-        info.title,
-        info.limits,
-        info.provenance.licence,
-        measured,
-        bundle.runtime.name,
-    )
 
 
 def _wants_lungs(bundles: Sequence[Bundle]) -> bool:
