@@ -3,10 +3,11 @@
     python -m benchmarks.reduced_decoding [--made 24] [--bundles findings pneumonia]
 
 Films: RG1 of pydicom-data (1,955 x 1,841 pixels, JPEG 2000 as its maker wrote it), the twelve films of 1,024 pixels of
-VinBigData (HILUM_DATA), and `--made` real films enlarged to 2,048 pixels with noise (`film_to_scores`), the last two as JPEG
-2000 lossless of 12 bits. Each is decoded whole and at the level that analysis takes, and run through the bundles. Beside
-it stand changes of the whole film that nobody would call another film: one row and one column less, and white noise of one
-grey level of 256. Printed: median, 95th percentile and largest over films of the largest change of a probability of a film,
+VinBigData (HILUM_DATA), and half of `--made` real films enlarged to 2,048 pixels with noise (`film_to_scores` leaves the
+other half uncompressed), the last two as JPEG 2000 lossless of 12 bits. Each is decoded whole and at the level that analysis
+takes, and run through the bundles. Beside it stand changes of the whole film that nobody would call another film: one row
+and one column less, and white noise of one grey level of 256.
+Printed: median, 95th percentile and largest over films of the largest change of a probability of a film,
 the mean change, the calls that turned, and how much of the lungs overlaps.
 """
 
