@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 
 from hilum.clinic.multipart import read_parts
 
@@ -91,11 +92,16 @@ def orthanc(folder: Path, **more: Any) -> Iterator[Orthanc]:
 
 @dataclass
 class Small:
-    """A DICOMweb server in this process. `mood`: `well`, or how it misbehaves; `stored`: bodies by SOP Instance UID."""
+    """A DICOMweb server in this process. `mood`: `well`, or how it misbehaves; `stored`: bodies by SOP Instance UID.
+
+    `told`: what a search says of an instance, where its body's header does not say it; `sent`: how an instance is sent,
+    where not as it lies."""
 
     url: str = ""
     mood: str = "well"
     stored: dict[str, bytes] = field(default_factory=dict)
+    told: dict[str, Dataset] = field(default_factory=dict)
+    sent: dict[str, Callable[[BaseHTTPRequestHandler], None]] = field(default_factory=dict)
     fetched: list[str] = field(default_factory=list)
 
 
@@ -151,7 +157,10 @@ def small_archive() -> Iterator[Small]:
                         pass
                     self.close_connection = True
                     return None
-            sets = {uid: dcmread(BytesIO(data)) for uid, data in here.stored.items()}
+            sets = {
+                uid: here.told[uid] if uid in here.told else dcmread(BytesIO(data))
+                for uid, data in here.stored.items()
+            }
             if steps[-1] == "studies":
                 wanted = [d for d in sets.values() if d.Modality in query["ModalitiesInStudy"]]
                 studies = {str(d.StudyInstanceUID): d for d in wanted}
@@ -170,6 +179,8 @@ def small_archive() -> Iterator[Small]:
                         entry["00080018"]["Value"] = ["../../../etc/passwd"]
             else:
                 here.fetched.append(steps[-1])
+                if steps[-1] in here.sent:
+                    return here.sent[steps[-1]](self)
                 boundary = secrets.token_hex(8)
                 head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
                 body = head + here.stored[steps[-1]] + f"\r\n--{boundary}--\r\n".encode()

@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 
 from hilum.errors import HilumError, LimitError, ReadError
 from hilum.images.body_part import is_chest
-from hilum.images.dicom_decode import decode, layout
+from hilum.images.dicom_decode import decode, layout, refuse_directory
 from hilum.images.dicom_facts import body_part
 from hilum.images.dicom_file import looks_like_dicom, parse_dicom
 from hilum.images.dicom_header import text, value
@@ -105,8 +105,7 @@ def look(path: Path, digest: str) -> Seen:
 
 
 def _header(dataset: Dataset, digest: str) -> Seen:
-    if value(dataset, "DirectoryRecordSequence"):
-        raise ReadError("it is a DICOMDIR, the list of a medium", mend="Send the films that it lists.")
+    refuse_directory(dataset)
     sop_uid = _uid(dataset, "SOPInstanceUID")
     if sop_uid is None:
         raise ReadError("it has no SOP Instance UID", mend="Send it from a system that gives it one.")

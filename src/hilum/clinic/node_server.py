@@ -103,6 +103,10 @@ class GuardedServer(ThreadedAssociationServer):
     but TLS.
     """
 
+    request_queue_size = (
+        128  # with socketserver's 5, callers of a burst wait a second and longer to be accepted
+    )
+
     def __init__(
         self,
         *args: Any,

@@ -57,8 +57,15 @@ class Layout:
     signed: bool
 
 
+def refuse_directory(dataset: Dataset) -> None:
+    """ReadError for a DICOMDIR (PS3.3 F.3.2.2): what it lists may lie anywhere, so nothing of it is followed."""
+    if value(dataset, "DirectoryRecordSequence"):
+        raise ReadError("it is a DICOMDIR, the list of a medium", mend="Send the films that it lists.")
+
+
 def layout(dataset: Dataset) -> Layout:
     """Read and check the Image Pixel module; raises `ReadError` for what is not one greyscale or RGB frame."""
+    refuse_directory(dataset)
     if not value(dataset, "PixelData"):
         raise ReadError(
             "it has no pixels, or it is cut short before them", mend="Give a film, or fetch it again."
