@@ -17,6 +17,7 @@ from statistics import median
 
 import numpy as np
 import polars as pl
+from benchmarks.figures import of_rounds, tell
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
@@ -67,8 +68,11 @@ def main() -> None:
     print(f"{options.replicates:,} replicates by patient, CPU seconds, median of {options.rounds} rounds")
     print(f"scikit-learn, a call a label and replicate (from {options.peer})  {loop:9.2f}")
     print(f"ours                                                     {whole:9.2f}")
-    print(f"ratio                                                    {median(ratios):9.0f}  ", end="")
-    print(f"({min(ratios):.0f} to {max(ratios):.0f}); goal 50")
+    tell(
+        of_rounds(
+            "bootstrap by patient of 14 AUCs, 25,596 films", "a loop over scikit-learn", ratios, goal=50
+        )
+    )
 
 
 def films(data: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:

@@ -33,6 +33,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from benchmarks.figures import Figure, tell
 from pydicom import uid
 from tests.images.films import film, save, save_compressed
 from tests.phantom import phantom
@@ -76,8 +77,9 @@ def main() -> None:
         if options.only == "make":
             return
         found: dict[str, dict[str, Any]] = {}
+        most = float("nan")
         if options.only in (None, "process"):
-            print_limits(bundle, paths)
+            most = print_limits(bundle, paths)
             print_process(bundle, work, paths)
         if options.only in (None, "hilum"):
             for name in options.runtimes:
@@ -87,7 +89,7 @@ def main() -> None:
             for name in PEERS:
                 found[name] = peer(name, weights, paths[: options.peer_films], options.monai)
                 show(name, found[name])
-        print_ratios(found)
+        print_ratios(found, most)
 
 
 def made_films(folder: Path, count: int) -> list[Path]:
@@ -214,8 +216,10 @@ def print_process(bundle: Path, work: Path, paths: list[Path]) -> None:
     cv2.setNumThreads(os.cpu_count() or 1)
 
 
-def print_limits(bundle: Path, paths: list[Path]) -> None:
-    """What a film costs at least on one core: its bytes, its decoding at the resolution needed, the networks."""
+def print_limits(bundle: Path, paths: list[Path]) -> float:
+    """What a film costs at least on one core: its bytes, its decoding at the resolution needed, the networks.
+
+    Returns films a second that reading and DenseNet121 as INT8 allow."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     work = {
@@ -242,6 +246,7 @@ def print_limits(bundle: Path, paths: list[Path]) -> None:
     print(
         f"with the lungs too: at most {1000 * cores / (least + taken['lungs (U-Net, torch)']):.1f} films/s\n"
     )
+    return 1000 * cores / least
 
 
 def show(name: str, found: dict[str, Any]) -> None:
@@ -258,7 +263,8 @@ def show(name: str, found: dict[str, Any]) -> None:
     )
 
 
-def print_ratios(found: dict[str, dict[str, Any]]) -> None:
+def print_ratios(found: dict[str, dict[str, Any]], most: float) -> None:
+    """`most`: films a second that reading and the network as INT8 alone would allow."""
     ours = {name: f for name, f in found.items() if name.startswith("hilum")}
     for name in PEERS:
         if ours and "films" in found.get(name, {}):
@@ -266,6 +272,15 @@ def print_ratios(found: dict[str, dict[str, Any]]) -> None:
             by_core = ", ".join(f"{other['ms'] / mine['ms']:.1f} ({n[7:]})" for n, mine in ours.items())
             by_wall = ", ".join(f"{mine['films'] / other['films']:.1f}" for mine in ours.values())
             print(f"Hilum to {name}: {by_core} by processor time, {by_wall} on the wall; goal {GOALS[name]}")
+            best = max(ours.values(), key=lambda mine: mine["films"])
+            goal, limit = GOALS[name], f"{best['films']:.2f} films/s of at most {most:.1f}"
+            what, times = "DICOM to scores and a report, on the wall", best["films"] / other["films"]
+            tell(Figure(what, name, times, goal=goal, limit=limit))
+            alone = [theirs / mine for mine, theirs in zip(best["alone"], other["alone"], strict=True)]
+            for kind, times in zip(("uncompressed", "JPEG 2000"), alone, strict=True):
+                tell(Figure(f"one film alone, {kind}", name, times))
+    for name, mine in ours.items():
+        tell(Figure(f"share of the cores in use, {name}", "all of them", 100 * mine["use"], "%", goal=90))
 
 
 def cpu_seconds() -> float:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from benchmarks.figures import Figure, tell
 from pydicom.data import get_testdata_file
 
 from hilum.analysis.analyzer import prepared, segment_lungs
@@ -68,7 +69,8 @@ def main() -> None:
             f"{name:12}{alone[name]:12.1f}{all_of_it[name]:12.1f}{all_of_it['torch'] / all_of_it[name]:12.2f}"
         )
     best = min(all_of_it[name] for name in bundles if name != "torch")
-    print(f"\nbest exported form, all of it: {best:.1f} ms (goal 100)")
+    what, beside = "lungs of a film, best exported form", f"torch, {all_of_it['torch']:.0f} ms"
+    tell(Figure(what, beside, best, "ms", goal=100, at_most=True))
 
 
 def forms(name: str, place: Path) -> dict[str, Bundle]:

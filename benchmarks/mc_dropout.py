@@ -16,6 +16,7 @@ import time
 from statistics import median
 
 import torch
+from benchmarks.figures import Figure, tell
 from torch import Tensor
 
 from hilum.analysis.uncertainty import sample_head
@@ -60,6 +61,18 @@ def main() -> None:
     print(f"one deterministic pass     {one:9.1f}")
     print(f"T samples by the head      {ours:9.1f}   {ours / one:6.2f} passes")
     print(f"T passes of the network    {whole:9.1f}   {whole / one:6.2f} passes")
+    what = f"Monte Carlo dropout, T = {options.samples}"
+    tell(
+        Figure(
+            what,
+            f"{options.samples} whole passes",
+            ours / one,
+            "passes",
+            goal=1.1,
+            at_most=True,
+            limit="1 pass",
+        )
+    )
 
 
 def whole_passes(model: Classifier, image: Tensor, samples: int) -> Tensor:

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.figures import Figure, tell
 from benchmarks.training_loop import write
 from rich.console import Console
 from rich.table import Table
@@ -234,17 +235,14 @@ def main() -> None:
 
 def show(what: str, films: int, seconds: dict[str, list[float]], how: str) -> None:
     rates = {name: [films / s for s in each[1:]] for name, each in seconds.items()}  # the first warms up
-    (ours, mine), (peer, others) = rates.items()
+    mine, (peer, others) = next(iter(rates.values())), list(rates.items())[1]
     table = Table(what, "films/s", "from - to", box=None, pad_edge=False)
     for name, each in rates.items():
         table.add_row(name, f"{np.median(each):.1f}", f"{min(each):.1f} - {max(each):.1f}")
-    ratio, goal = float(np.median(mine) / np.median(others)), GOALS[what]
     console = Console()
     console.print(how)
     console.print(table)
-    console.print(
-        f"{ours} over {peer}: {ratio:.2f} (goal {goal:g}: {'reached' if ratio >= goal else 'not reached'})"
-    )
+    tell(Figure(f"{what}, {how}", peer, float(np.median(mine) / np.median(others)), goal=GOALS[what]))
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def main() -> None:
     made = given.out / "films"
     if not (made / "manifest.parquet").is_file():
         synthesise(given.bundle, given.films, made)
-    labels = verify(given.bundle).labels
+    labels = tuple(label.name for label in verify(given.bundle).labels)
     seeds = range(1, given.seeds + 1)
     jobs = [
         many.Job(recipe(arm, labels, seed, given, made), given.out / arm.replace(" ", "-") / f"{seed}")

@@ -22,6 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from benchmarks.figures import Figure, tell
 from rich.console import Console
 from rich.table import Table
 from tests.phantom import phantom
@@ -146,7 +147,14 @@ def show(rates: dict[str, list[float]], args: argparse.Namespace) -> None:
     )
     console.print(table)
     least = min(store / median for name, median in medians.items() if name != "pixel store")
-    console.print(f"least: {least:.1f} times (goal {GOAL}: {'reached' if least >= GOAL else 'not reached'})")
+    tell(
+        Figure(
+            f"training input at {args.size} px",
+            "the fastest folder reader of OpenCV and DataLoader",
+            least,
+            goal=GOAL,
+        )
+    )
 
 
 if __name__ == "__main__":
