@@ -8,6 +8,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 
 from tests.clinic.helpers import a_film, wait_until
@@ -54,10 +55,11 @@ def exchange(port: int, *pieces: bytes, pause: float = 0.0, patience: float = 60
     with socket.create_connection(("127.0.0.1", port), patience) as there:
         answer = b""
         try:
-            for piece in pieces:
-                there.sendall(piece)
-                if select.select([there], [], [], pause)[0]:
-                    break  # it answered, or hung up
+            with suppress(BrokenPipeError, ConnectionResetError):  # what was answered before lies here still
+                for piece in pieces:
+                    there.sendall(piece)
+                    if select.select([there], [], [], pause)[0]:
+                        break  # it answered, or hung up
             until = time.monotonic() + patience
             while got := there.recv(2**16):
                 answer += got
