@@ -78,7 +78,7 @@ def review(request: Request, who: Reviews, film_id: Number, given: NewReview) ->
         if (each.name, each.bundle) not in known:
             raise Problem(422, "a finding is none of this result's", "Take names from the film.")
     if given.boxes:
-        _inside(given.boxes, _size(request, result))
+        _refuse_bad(given.boxes, _size(request, result))
     if not given.findings and given.boxes is None:
         raise Problem(422, "the review says nothing", "Give findings or boxes.")
     findings = [each.model_dump() for each in given.findings]
@@ -122,10 +122,12 @@ def _size(request: Request, result: dict[str, Any]) -> tuple[int, int]:
     return source.get("width", 0), source.get("height", 0)
 
 
-def _inside(boxes: list[DrawnBox], size: tuple[int, int]) -> None:
+def _refuse_bad(boxes: list[DrawnBox], size: tuple[int, int]) -> None:
     for drawn in boxes:
         x1, y1, x2, y2 = drawn.box
         if not (0 <= x1 < x2 <= size[0] and 0 <= y1 < y2 <= size[1]):  # NaN fails too
             raise Problem(
                 422, "a box lies outside the film, or is empty", "Give x1 < x2 and y1 < y2 in its pixels."
             )
+    if len({(drawn.name, drawn.box) for drawn in boxes}) < len(boxes):
+        raise Problem(422, "the same box of the same finding stands twice", "Give it once.")

@@ -505,7 +505,13 @@ class Reading {
   fresh() {
     if (!this.review || !viewerReady(this.viewer)) return;
     const [width, height] = this.viewer.size;
-    this.boxes.push({ name: $("#box-name").value, box: this.placed([width * 0.4, height * 0.4, width * 0.6, height * 0.6]) });
+    const name = $("#box-name").value;
+    let box, aside = 0;
+    do { // beside one that lies there already: the same box twice would be none more
+      box = this.placed([0.4, 0.4, 0.6, 0.6].map((share, side) => (share + aside) * (side % 2 ? height : width)));
+      aside += 0.02;
+    } while (aside < 0.4 && this.boxes.some((other) => other.name === name && `${other.box}` === `${box}`));
+    this.boxes.push({ name, box });
     this.redone(this.boxes.length - 1);
   }
 
