@@ -1,4 +1,4 @@
-"""Do films of a generator, added to training, help? The table of docs/generate.md.
+"""Do films of a generator, added to training, help?
 
     python -m benchmarks.synthetic_films RUN/bundle [--data ../shared/data] [--out out/synthetic] [--seeds 3] [--films 1447]
 

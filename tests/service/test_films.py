@@ -165,9 +165,8 @@ def test_reviews_are_added_and_exported_for_training(api: TestClient, desk: Desk
     root = desk.store.root
     (root / "labels.csv").write_text(api.get("/api/v1/reviews/export").text)
     (root / "boxes.csv").write_text(api.get("/api/v1/reviews/export", params={"table": "boxes"}).text)
-    this = pl.col("image_id").str.ends_with(
-        str((desk.worklist.film(film) or {})["file"])
-    )  # others have readings too
+    file = str((desk.worklist.film(film) or {})["file"])
+    this = pl.col("image_id").str.ends_with(file)  # other films of this store may have readings too
     table = csv_source.load(root / "labels.csv").table.filter(this)
     assert table["label:" + first["name"]].to_list() == [float(first["positive"])]
     assert table["label:" + second["name"]].to_list() == [float(not second["positive"])]
@@ -203,6 +202,20 @@ def test_a_withdrawn_word_leaves_the_export_and_a_contradiction_is_unknown() -> 
     none, one = row("a", None, []), row("a", None, [{"name": "Mass", "box": [1, 2, 3, 4]}])
     assert "Mass" not in boxes_csv([one, none])
     assert boxes_csv([none, one]).count("Mass") == 1
+
+
+def test_a_box_that_two_readers_drew_alike_stands_once_with_both_names(tmp_path: Path) -> None:
+    from hilum.service.export import boxes_csv
+
+    box, other = ({"name": "Mass", "box": [1.0, 2.0, x, 4.0]} for x in (3.0, 5.0))
+    rows = [
+        {"file": "ab", "who": who, "patient": "P", "findings": [], "boxes": drawn}
+        for who, drawn in (("anna", [box]), ("ben", [box, other]))
+    ]
+    path = tmp_path / "boxes.csv"
+    path.write_text(boxes_csv(rows))
+    assert pl.read_csv(path)["reader"].to_list() == ["anna; ben", "ben"]
+    assert box_tables.read(path, scored=False).boxes["x2"].to_list() == [3.0, 5.0]
 
 
 def test_priors_are_films_of_the_same_patient(desk: Desk, film: int, api: TestClient) -> None:

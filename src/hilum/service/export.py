@@ -42,16 +42,20 @@ def labels_csv(rows: Iterable[dict[str, Any]]) -> str:
 def boxes_csv(rows: Iterable[dict[str, Any]]) -> str:
     """`image_id,class,x1,y1,x2,y2,reader,patient`, a box a row; a film that a reader left without boxes is a row with none.
 
-    Of each reader the last boxes of a film count. `image_id` is what the source `csv` makes of the path.
+    Of each reader the last boxes of a film count. A box that several drew alike stands once, with all their names; so does
+    a film that several left without one. `image_id` is what the source `csv` makes of the path.
     """
     last: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
         if row["boxes"] is not None:
             last[_path(row), row["who"]] = row
-    table: list[list[str]] = []
+    readers: dict[tuple[str, ...], list[str]] = {}
+    patients: dict[str, str] = {}
     for (path, reader), row in last.items():
+        patients[path] = row["patient"] or ""
         for each in row["boxes"] or [{"name": "", "box": ("", "", "", "")}]:
-            table.append([path, each["name"], *(str(v) for v in each["box"]), reader, row["patient"] or ""])
+            readers.setdefault((path, each["name"], *map(str, each["box"])), []).append(reader)
+    table = [[*drawn, "; ".join(names), patients[drawn[0]]] for drawn, names in readers.items()]
     return _csv(["image_id", "class", "x1", "y1", "x2", "y2", "reader", "patient"], table)
 
 
