@@ -107,6 +107,18 @@ def test_plain_multilabel_training_leaves_what_tells_synthetic_films_alone(
     torch.testing.assert_close(zero[name].float(), load_file(gan)[name], atol=1e-3, rtol=1e-2)
 
 
+def test_a_head_learns_how_the_frozen_discriminators_features_vary(
+    recipe: Callable[..., Recipe], gan: Path, tmp_path: Path
+):
+    phases = [{"name": "only", "train": "head", "epochs": 2, "batch": 8, "rate": 2e-3}]
+    bundle = train(joined(recipe, gan, loss={"kind": "bce"}, phases=phases), tmp_path / "head")
+    kept, before = load_file(bundle / "weights.safetensors"), load_file(gan)
+    name = "discriminator.realness.weight"
+    torch.testing.assert_close(kept[name].float(), before[name], atol=1e-3, rtol=1e-2)
+    assert (kept["standard.norm.running_var"] < 1).all()
+    assert int(kept["standard.norm.num_batches_tracked"]) > 0
+
+
 def test_what_cannot_be_learnt_jointly_is_refused(recipe: Callable[..., Recipe], gan: Path):
     for model, words in (
         ({"name": "timm", "options": {"name": "resnet10t"}}, "no discriminator"),

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from hilum.errors import BundleError, RecipeError
 from hilum.models import build
 from hilum.models.gan import Discriminator
-from hilum.models.ssgan_vit import SsganVit
+from hilum.models.ssgan_vit import SsganVit, Standardised
 
 VIT = "vit_tiny_patch16_224"
 SMALL = {"backbone": "resnet10t", "main": VIT, "film": 16, "film_width": 4, "size": (64, 64)}
@@ -126,3 +126,39 @@ def test_weights_that_cannot_be_of_the_blocks_are_refused(pretrained):
 def test_a_model_of_no_block_is_refused():
     with pytest.raises(RecipeError, match="no block left"):
         made(backbone=None, main=None, discriminator=False)
+
+
+def test_the_discriminators_features_are_standardised_over_films():
+    model = made()
+    assert model.discriminator is not None
+    assert model.standard is not None
+    model.train()
+    images = prepared(model, 0.5 + 0.01 * grey(films=64))  # all but alike
+    with torch.no_grad():
+        model.maps(
+            images
+        )  # once: the first statistics are the first batch's, not a start of 0 and 1 that fades
+    model.eval()
+    raw = model.discriminator.features(model.films(images))
+    assert raw.std(0).max() < 1e-3
+    found = model.maps(images)["discriminator"]
+    expected = (raw - raw.mean(0)) / raw.std(0)
+    assert torch.allclose(found, expected, atol=0.02)
+    assert (found.std(0) - 1).abs().max() < 0.02
+
+
+def test_a_batch_of_one_film_takes_the_statistics_of_the_films_before_it():
+    standard = Standardised(8)
+    standard(3 + 2 * torch.randn(64, 2, 2, 2))
+    one = torch.randn(1, 2, 2, 2)
+    expected = standard.eval()(one)
+    torch.testing.assert_close(standard.train()(one), expected)
+
+
+def test_the_statistics_follow_features_that_drift():
+    standard, drawn = Standardised(4), torch.Generator().manual_seed(0)
+    for shift in (0.0, 5.0):
+        for _ in range(60):
+            standard(shift + torch.randn(64, 1, 2, 2, generator=drawn))
+        assert (standard.norm.running_mean - shift).abs().max() < 0.1
+        assert (standard.norm.running_var - 1).abs().max() < 0.2

@@ -214,7 +214,7 @@ class Task(L.LightningModule):
             self.average.eval()
         if self.phase.train == "head":  # a frozen encoder keeps its batch-norm statistics too
             self.model.eval()
-            for part in ("head", "decoder", "detect_layer"):
+            for part in ("head", "decoder", "detect_layer", "standard"):
                 if hasattr(self.model, part):
                     getattr(self.model, part).train()
 
