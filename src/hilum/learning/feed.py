@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,9 +15,29 @@ from torch import Tensor
 from hilum.datasets.batches import Batches
 from hilum.learning import group
 
+AHEAD = 2
+"""Batches that are read while the model learns from the one before them."""
+
+Given = TypeVar("Given")
+Taken = TypeVar("Taken")
+
+
+def ahead(take: Callable[[Given], Taken], given: Iterable[Given], depth: int = AHEAD) -> Iterator[Taken]:
+    """`map(take, given)`, `depth` of it done ahead by a thread. What `take` raises comes in its turn."""
+    with ThreadPoolExecutor(1, "feed") as reader:
+        waiting: deque[Future[Taken]] = deque()
+        for each in given:
+            waiting.append(reader.submit(take, each))
+            if len(waiting) > depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
 
 class Feed:
     """Iterates (images, targets), or (images, masks) where the batches carry masks.
+
+    Batches are read ahead, into pinned memory where there is a GPU, so that it copies one while it computes another.
 
     parts: each batch comes in so many parts, one after another (`Phase.accumulate`). Where several processes train
     together each has its slice of every part: `Batches.size` is what all of them, and all parts, come to.
@@ -33,8 +56,8 @@ class Feed:
         return len(self.batches) * self.parts
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for index in self.batches.indices(self._epoch):
-            yield from map(self._taken, self._own(index))
+        parts = (part for index in self.batches.indices(self._epoch) for part in self._own(index))
+        yield from ahead(self._taken, parts)
 
     def _own(self, index: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """This process's films of a batch, part by part."""
@@ -43,7 +66,8 @@ class Feed:
     def _taken(self, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         batch = self.batches.take(index)
         targets = batch.masks if batch.targets is None else batch.targets
-        return batch.images, targets if targets is not None else torch.empty(len(batch.images), 0)
+        targets = targets if targets is not None else torch.empty(len(batch.images), 0)
+        return _pinned(batch.images), _pinned(targets)
 
 
 class Dealt(Feed):
@@ -55,6 +79,10 @@ class Dealt(Feed):
         return len(range(self.rank, len(self.batches), self.processes))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for number, index in enumerate(self.batches.indices(self._epoch)):
-            if number % self.processes == self.rank:
-                yield self._taken(index)
+        numbered = enumerate(self.batches.indices(self._epoch))
+        mine = (index for number, index in numbered if number % self.processes == self.rank)
+        yield from ahead(self._taken, mine)
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    return tensor.pin_memory() if torch.cuda.is_available() else tensor
