@@ -33,8 +33,8 @@ def with_truth(rows: Sequence[Path], manifest: Manifest, bundle: Bundle, folder:
     """Write `<shard>.parquet` into `folder` for each shard of `rows`, with the patient and the truth of each film.
 
     A film is looked up by its path, or where no path is the manifest's (another mount, an object store) by its file's name
-    with or without ending, which then must be one `image_id`. Films without a result, or that the manifest does not know, are
-    left out with a word. ManifestError where none is left.
+    with or without ending, as its `image_id`. Films without a result, or that the manifest does not know, are left out with
+    a word. ManifestError where none is left.
     """
     names = [label for label in bundle.labels if label in manifest.findings]
     if not names:

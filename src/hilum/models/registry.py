@@ -17,6 +17,7 @@ _SUPPORT = {
     "torchvision_operators",
     "pretrained",
     "backbones",
+    "one_backbone",
     "two_backbones",
     "heads",
     "describe",
