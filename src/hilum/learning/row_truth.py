@@ -11,6 +11,7 @@ import polars as pl
 from hilum.bundles import Bundle
 from hilum.datasets.manifest import LABEL, Manifest
 from hilum.errors import ManifestError
+from hilum.learning.shards import tables_with
 from hilum.progress import tracked
 
 logger = logging.getLogger(__name__)
@@ -21,12 +22,7 @@ KEY = "film"
 
 def rows_of(path: str | Path) -> list[Path] | None:
     """The shards of rows in a folder that `hilum analyze --ray` wrote, or one of them; None where there are none."""
-    path = Path(path)
-    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-    if not files or not files[0].is_file() or files[0].suffix != ".parquet":
-        return None
-    names = pl.scan_parquet(files[0]).collect_schema().names()
-    return files if {"findings", "source", "fault"} <= set(names) else None
+    return tables_with(path, lambda names: {"findings", "source", "fault"} <= set(names))
 
 
 def with_truth(rows: Sequence[Path], manifest: Manifest, bundle: Bundle, folder: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,12 +38,18 @@ MOST_VALUES = 50  # of an attribute that is worth a row each
 
 def shards_of(path: str | Path) -> list[Path] | None:
     """The shards that a path names, a folder of Parquet files or one of them; None where it holds no predictions."""
+    return tables_with(path, lambda names: any(name.startswith("probability:") for name in names))
+
+
+def tables_with(path: str | Path, fits: Callable[[list[str]], bool]) -> list[Path] | None:
+    """The Parquet files that a path names, a folder or one of them; None where there are none, or where the columns of the
+    first do not fit.
+    """
     path = Path(path)
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if not files or not files[0].is_file() or files[0].suffix != ".parquet":
         return None
-    names = pl.scan_parquet(files[0]).collect_schema().names()
-    return files if any(name.startswith("probability:") for name in names) else None
+    return files if fits(pl.scan_parquet(files[0]).collect_schema().names()) else None
 
 
 def evaluate_shards(
