@@ -31,6 +31,7 @@ from hilum.analysis.render import (
     write_report,
 )
 from hilum.analysis.render import words as wording
+from hilum.analysis.render.files import as_json
 from hilum.analysis.render.overlay import overlay
 from hilum.analysis.report import LOW_LUNG_SHARE, BoxResult, BundleUsed, FindingResult, LungsResult, Report
 from hilum.bundles.card import RESEARCH_USE
@@ -600,3 +601,25 @@ def test_the_index_of_a_very_long_call_stays_a_page(tmp_path: Path, monkeypatch:
 
 def test_an_index_of_nothing_is_an_index(tmp_path: Path) -> None:
     assert "0 films" in write_index([], [], tmp_path, 0.0).read_text("utf-8")
+
+
+def test_a_reports_json_has_an_entry_or_an_item_a_line_and_is_what_json_reads():
+    data = {
+        "title": 'a "film"\n\u00e9',
+        "findings": [{"name": "Mass", "p": np.float32(0.5)}, {"name": "Nodule", "p": float("nan")}],
+        "size": (3, 4),
+        "none": [],
+        "pairs": [(1, 2), (3, float("inf"))],
+    }
+    text = as_json(data).decode("ascii")
+    assert json.loads(text) == {
+        "title": 'a "film"\n\u00e9',
+        "findings": [{"name": "Mass", "p": 0.5}, {"name": "Nodule", "p": None}],
+        "size": [3, 4],
+        "none": [],
+        "pairs": [[1, 2], [3, None]],
+    }
+    assert ' "size": [3, 4],' in text.splitlines()
+    assert '  {"name": "Mass", "p": 0.5},' in text.splitlines()
+    for plain in ({}, [], [1, {"a": None}], None):
+        assert json.loads(as_json(plain)) == plain

@@ -45,8 +45,26 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def as_json(data: Any) -> bytes:
-    """Strict JSON (RFC 8259) in ASCII: a number that is not finite is null; numpy's scalars are numbers."""
-    return (json.dumps(_plain(data), allow_nan=False, indent=1) + "\n").encode("ascii")
+    """Strict JSON (RFC 8259) in ASCII: a number that is not finite is null; numpy's scalars are numbers.
+
+    Each entry of an object stands on a line of its own, and so does each item of a list in it: to be read by people, and
+    written by json's encoder in C, which knows no `indent` and takes a tenth of the time.
+    """
+    plain = _plain(data)
+    if not isinstance(plain, dict) or not plain:
+        return (_dense(plain) + "\n").encode("ascii")
+    entries = (f" {_dense(key)}: {_by_item(value)}" for key, value in plain.items())
+    return ("{\n" + ",\n".join(entries) + "\n}\n").encode("ascii")
+
+
+def _by_item(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict | list):
+        return "[\n" + ",\n".join(f"  {_dense(item)}" for item in value) + "\n ]"
+    return _dense(value)
+
+
+def _dense(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)
 
 
 def _plain(data: Any) -> Any:
