@@ -57,7 +57,7 @@ def test_a_film_is_read_in_a_browser(
     page.fill("#token", secrets["all"])
     page.keyboard.press("Enter")
     page.wait_for_selector("#worklist")
-    page.click(f'a[href="/films/{number}/view"]')
+    page.click(f'tr:has(a[href="/films/{number}/view"]) td.time')  # anywhere in its row
     page.wait_for_selector("#canvas[data-ready=yes]")
 
     pixels = np.rint(read(desk.store.film((desk.worklist.film(number) or {})["file"])).pixels * 65535).astype(

@@ -534,6 +534,11 @@ function worklist() {
     else return;
     event.preventDefault();
   });
+  for (const row of $$("#worklist tbody tr")) {
+    row.addEventListener("click", (event) => {
+      if (!event.target.closest("a, button, input, select") && String(getSelection()) === "") $("th a", row).click();
+    });
+  }
   const input = $("#upload");
   const send = async (films) => {
     const said = [];
