@@ -90,15 +90,25 @@ def orthanc(folder: Path, **more: Any) -> Iterator[Orthanc]:
         log.close()
 
 
+PAGINGS: dict[str, Callable[[int, int], slice]] = {
+    "as PS3.18 says": lambda offset, limit: slice(offset, offset + limit),
+    "limit counts what is passed over, as Orthanc's": lambda offset, limit: slice(offset, limit),
+    "three at most": lambda offset, limit: slice(offset, offset + min(limit, 3)),
+    "offset unknown": lambda offset, limit: slice(0, limit),
+    "neither known": lambda offset, limit: slice(None),
+}
+
+
 @dataclass
 class Small:
     """A DICOMweb server in this process. `mood`: `well`, or how it misbehaves; `stored`: bodies by SOP Instance UID.
 
-    `told`: what a search says of an instance, where its body's header does not say it; `sent`: how an instance is sent,
-    where not as it lies."""
+    `paging`: what it makes of `limit` and `offset`, see `PAGINGS`; `told`: what a search says of an instance, where its body's
+    header does not say it; `sent`: how an instance is sent, where not as it lies."""
 
     url: str = ""
     mood: str = "well"
+    paging: str = "as PS3.18 says"
     stored: dict[str, bytes] = field(default_factory=dict)
     told: dict[str, Dataset] = field(default_factory=dict)
     sent: dict[str, Callable[[BaseHTTPRequestHandler], None]] = field(default_factory=dict)
@@ -187,7 +197,8 @@ def small_archive() -> Iterator[Small]:
                 body = body[:-200] if here.mood == "cut" else body
                 return self.answer(body, f'multipart/related; type="application/dicom"; boundary={boundary}')
             first, most = int(query.get("offset", ["0"])[0]), int(query.get("limit", ["1000"])[0])
-            return self.answer(json.dumps(found[first : first + most]).encode(), "application/dicom+json")
+            page = found[PAGINGS[here.paging](first, most)]
+            return self.answer(json.dumps(page).encode(), "application/dicom+json")
 
         def do_POST(self) -> None:
             length = self.headers["Content-Length"]

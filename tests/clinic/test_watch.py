@@ -26,7 +26,7 @@ from hilum.clinic.watch import Watch
 from hilum.clinic.worker import Worker
 from hilum.errors import ClinicError, HilumError, LimitError
 
-from .archives import HAS_ORTHANC, Orthanc, Small, orthanc, small_archive
+from .archives import HAS_ORTHANC, PAGINGS, Orthanc, Small, orthanc, small_archive
 from .helpers import StandInWithDicom, a_film, files_under, wait_until
 
 
@@ -228,6 +228,36 @@ def test_orthanc_is_watched_and_given_the_results(intake: Intake, tmp_path: Path
         assert sorted(f.sop_uid for f in found) == ["1.2.3.301", "1.2.3.301.9"]
         work(intake, f"dicom://ORTHANC@127.0.0.1:{there.dicom}")
         assert there.get("/statistics")["CountInstances"] == 4, "sent twice is there once"
+
+
+@pytest.mark.parametrize("paging", PAGINGS)
+@pytest.mark.parametrize("count", [0, 3, 4, 11])
+def test_everything_is_found_whatever_an_archive_makes_of_pages(
+    archive: Small, monkeypatch: pytest.MonkeyPatch, paging: str, count: int
+) -> None:
+    monkeypatch.setattr(dicomweb, "PAGE", 4)
+    archive.paging = paging
+    for seed in range(count):
+        put(archive, 400 + seed)
+        put(archive, 500 + seed, StudyInstanceUID="1.2.4.500", PatientID="P500")
+    there = Archive(archive.url)
+    found = [study.study_uid for study in there.studies("DX")]
+    assert sorted(found) == sorted(
+        {str(dcmread(io.BytesIO(d)).StudyInstanceUID) for d in archive.stored.values()}
+    )
+    assert sorted(f.sop_uid for f in there.instances("1.2.4.500")) == sorted(
+        f"1.2.3.{501 + seed}" for seed in range(count)
+    )
+
+
+@pytest.mark.skipif(not HAS_ORTHANC, reason="Orthanc is not installed (Debian: orthanc, orthanc-dicomweb)")
+def test_orthanc_tells_of_more_than_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicomweb, "PAGE", 3)
+    with orthanc(tmp_path / "orthanc") as there:
+        for seed in range(10):
+            there.store(a_film(600 + seed))
+        found = [study.study_uid for study in Archive(there.url).studies("DX")]
+        assert sorted(found) == sorted(f"1.2.4.{600 + seed + 1}" for seed in range(10))
 
 
 @pytest.mark.skipif(not HAS_ORTHANC, reason="Orthanc is not installed (Debian: orthanc, orthanc-dicomweb)")

@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ logging.getLogger("retrying").setLevel(logging.CRITICAL)  # each failure is told
 CONNECT, IDLE, WHOLE = 10.0, 60.0, 600.0  # seconds to connect, between bytes, for a whole answer
 MAX_JSON = 32 * 2**20
 PAGE = 100  # matches asked for at once
+MOST = 1_000_000  # matches of a search
 _PIECE = 2**16
 
 
@@ -70,41 +72,50 @@ class Archive:
     def studies(self, modality: str, since: str | None = None) -> Iterator[FoundStudy]:
         """Studies with an image of `modality`, taken on `since` (YYYYMMDD) or later."""
         filters = {"ModalitiesInStudy": modality, **({"StudyDate": f"{since}-"} if since else {})}
-        start = 0
-        while True:
-            with _told(self.url):
-                found = self._client.search_for_studies(
-                    limit=PAGE, offset=start, fields=["NumberOfStudyRelatedInstances"], search_filters=filters
-                )
-            for entry in found:
-                uid = _uid(entry, "0020000D")
-                if uid is not None:
-                    yield FoundStudy(uid, _number(entry, "00201208"))
-            start += len(found)
-            if len(found) < PAGE:
-                return
+        fields = ["NumberOfStudyRelatedInstances"]
+        search = partial(self._client.search_for_studies, fields=fields, search_filters=filters)
+        for entry in self._all(search, "0020000D"):
+            uid = _uid(entry, "0020000D")
+            if uid is not None:
+                yield FoundStudy(uid, _number(entry, "00201208"))
 
     def instances(self, study_uid: str) -> list[FoundInstance]:
         """All instances of a study."""
         listed: list[FoundInstance] = []
-        start = 0
-        while True:
-            with _told(self.url):
-                found = self._client.search_for_instances(
-                    study_instance_uid=study_uid, limit=PAGE, offset=start, fields=["Modality", "SOPClassUID"]
-                )
-            for entry in found:
-                sop_uid, series_uid = _uid(entry, "00080018"), _uid(entry, "0020000E")
-                if sop_uid is not None and series_uid is not None:
-                    modality = _first(entry, "00080060")
-                    listed.append(
-                        FoundInstance(
-                            sop_uid, series_uid, _uid(entry, "00080016"), str(modality) if modality else None
-                        )
+        fields = ["Modality", "SOPClassUID"]
+        search = partial(self._client.search_for_instances, study_instance_uid=study_uid, fields=fields)
+        for entry in self._all(search, "00080018"):
+            sop_uid, series_uid = _uid(entry, "00080018"), _uid(entry, "0020000E")
+            if sop_uid is not None and series_uid is not None:
+                modality = _first(entry, "00080060")
+                listed.append(
+                    FoundInstance(
+                        sop_uid, series_uid, _uid(entry, "00080016"), str(modality) if modality else None
                     )
+                )
+        return listed
+
+    def _all(self, search: Callable[..., list[dict[str, Any]]], tag: str) -> Iterator[dict[str, Any]]:
+        """Every match of a search once, told apart by `tag`, page by page until a page brings nothing new.
+
+        Archives differ in what they make of `limit` and `offset` (PS3.18 section 8.3.4.4). Orthanc's plugin counts what is
+        passed over within the limit, so the limit grows with the offset; others give fewer than they were asked for, so
+        that a short page is not the last one; and some know no offset.
+        """
+        seen: set[str] = set()
+        start = 0
+        while start <= MOST:
+            with _told(self.url):
+                found = search(limit=start + PAGE, offset=start)
+            new = [entry for entry in found if str(_first(entry, tag)) not in seen]
+            if not new:
+                return
+            for entry in new:
+                if (key := str(_first(entry, tag))) not in seen:
+                    seen.add(key)
+                    yield entry
             start += len(found)
-            if len(found) < PAGE or start > 100_000:
-                return listed
+        raise LimitError(f"{self.url} tells of more than {MOST:,} matches")
 
     def fetch(self, study_uid: str, found: FoundInstance, sink: Sink, limit: int = MAX_FILE_BYTES) -> None:
         """Write an instance's DICOM file to `sink` as it comes, in the transfer syntax that it lies in."""
