@@ -103,8 +103,8 @@ PAGINGS: dict[str, Callable[[int, int], slice]] = {
 class Small:
     """A DICOMweb server in this process. `mood`: `well`, or how it misbehaves; `stored`: bodies by SOP Instance UID.
 
-    `paging`: what it makes of `limit` and `offset`, see `PAGINGS`; `told`: what a search says of an instance, where its body's
-    header does not say it; `sent`: how an instance is sent, where not as it lies."""
+    `paging`: what it makes of `limit` and `offset`, see `PAGINGS`; `told`: what a search says of an instance, where its
+    body's header does not say it; `sent`: how an instance is sent, where not as it lies."""
 
     url: str = ""
     mood: str = "well"
