@@ -64,11 +64,15 @@ def shards(folder: Path, probability: np.ndarray, where: str = "/archive") -> Pa
     return folder
 
 
-@pytest.mark.parametrize("where", ["/archive", "s3://elsewhere/films"])
+@pytest.mark.parametrize(
+    ("where", "ending"), [("/archive", ""), ("s3://elsewhere/films", ""), ("s3://elsewhere/films", ".png")]
+)
 def test_rows_are_measured_as_predictions_with_their_truth_are(
-    known: tuple[Manifest, np.ndarray], tmp_path: Path, where: str
+    known: tuple[Manifest, np.ndarray], tmp_path: Path, where: str, ending: str
 ):
     manifest, probability = known
+    named = manifest.table.with_columns(pl.col("image_id") + ending)  # as some datasets name their films
+    manifest = Manifest(named, root=manifest.root)
     folder, bundle = shards(tmp_path / "rows", probability, where), classifier_bundle()
     manifest.save(tmp_path / "truth.parquet")
     place = save(bundle, tmp_path / "toy")

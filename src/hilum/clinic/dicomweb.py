@@ -107,13 +107,13 @@ class Archive:
         while start <= MOST:
             with _told(self.url):
                 found = search(limit=start + PAGE, offset=start)
-            new = [entry for entry in found if str(_first(entry, tag)) not in seen]
-            if not new:
-                return
-            for entry in new:
+            before = len(seen)
+            for entry in found:
                 if (key := str(_first(entry, tag))) not in seen:
                     seen.add(key)
                     yield entry
+            if len(seen) == before:
+                return
             start += len(found)
         raise LimitError(f"{self.url} tells of more than {MOST:,} matches")
 

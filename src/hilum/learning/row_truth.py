@@ -38,7 +38,7 @@ def with_truth(rows: Sequence[Path], manifest: Manifest, bundle: Bundle, folder:
             f"the manifest knows none of what {bundle.info.name} tells",
             mend=f"Give a manifest with labels of {', '.join(bundle.labels)}",
         )
-    truth = _truth(manifest, names)
+    truth, ids = _truth(manifest, names), set(manifest.image_ids)
     folder.mkdir(parents=True, exist_ok=True)
     found, films, without, unknown = [], 0, 0, 0
     for shard in tracked(rows, "joining"):
@@ -47,11 +47,9 @@ def with_truth(rows: Sequence[Path], manifest: Manifest, bundle: Bundle, folder:
         table = table.drop_nulls("probability:" + names[0])
         known = table.rename({"source": KEY}).join(truth, on=KEY, how="inner")
         if known.is_empty() and len(table):
-            stems = [PurePosixPath(source).stem for source in table["source"]]
+            keys = [_named(source, ids) for source in table["source"]]
             by_name = truth.drop(KEY).with_columns(pl.col("image_id").alias(KEY))
-            known = (
-                table.with_columns(pl.Series(KEY, stems)).drop("source").join(by_name, on=KEY, how="inner")
-            )
+            known = table.with_columns(pl.Series(KEY, keys)).drop("source").join(by_name, on=KEY, how="inner")
         unknown += len(table) - len(known)
         if len(known):
             known.drop(KEY).write_parquet(folder / shard.name)
@@ -67,6 +65,11 @@ def with_truth(rows: Sequence[Path], manifest: Manifest, bundle: Bundle, folder:
         if count:
             logger.warning("%d films %s and are left out", count, why)
     return found
+
+
+def _named(source: str, ids: set[str]) -> str:
+    path = PurePosixPath(source)
+    return path.name if path.name in ids else path.stem
 
 
 def _truth(manifest: Manifest, names: Sequence[str]) -> pl.DataFrame:
