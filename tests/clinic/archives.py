@@ -113,6 +113,7 @@ class Small:
     told: dict[str, Dataset] = field(default_factory=dict)
     sent: dict[str, Callable[[BaseHTTPRequestHandler], None]] = field(default_factory=dict)
     fetched: list[str] = field(default_factory=list)
+    pages: list[int] = field(default_factory=list)  # matches in each answer to a search
 
 
 def _json(dataset: Any, *keywords: str) -> dict[str, Any]:
@@ -198,6 +199,7 @@ def small_archive() -> Iterator[Small]:
                 return self.answer(body, f'multipart/related; type="application/dicom"; boundary={boundary}')
             first, most = int(query.get("offset", ["0"])[0]), int(query.get("limit", ["1000"])[0])
             page = found[PAGINGS[here.paging](first, most)]
+            here.pages.append(len(page))
             return self.answer(json.dumps(page).encode(), "application/dicom+json")
 
         def do_POST(self) -> None:

@@ -98,23 +98,28 @@ class Archive:
     def _all(self, search: Callable[..., list[dict[str, Any]]], tag: str) -> Iterator[dict[str, Any]]:
         """Every match of a search once, told apart by `tag`, page by page until a page brings nothing new.
 
-        Archives differ in what they make of `limit` and `offset` (PS3.18 section 8.3.4.4). Orthanc's plugin counts what is
-        passed over within the limit, so the limit grows with the offset; others give fewer than they were asked for, so
-        that a short page is not the last one; and some know no offset.
+        Archives differ in what they make of `limit` and `offset` (PS3.18 section 8.3.4.4). Some give fewer than they were
+        asked for, so that a short page is not the last one. Orthanc's plugin counts what `offset` passes over within
+        `limit`, and others know no offset: a page that brings nothing new is asked for again with a limit that holds what is
+        passed over, and from the first time that this brings more, every page is.
         """
         seen: set[str] = set()
-        start = 0
+        start = passed = 0
         while start <= MOST:
             with _told(self.url):
-                found = search(limit=start + PAGE, offset=start)
+                found = search(limit=passed + PAGE, offset=start)
             before = len(seen)
             for entry in found:
                 if (key := str(_first(entry, tag))) not in seen:
                     seen.add(key)
                     yield entry
-            if len(seen) == before:
+            if len(seen) > before:
+                start += len(found)
+                passed = start if passed else 0
+            elif passed < start:
+                passed = start
+            else:
                 return
-            start += len(found)
         raise LimitError(f"{self.url} tells of more than {MOST:,} matches")
 
     def fetch(self, study_uid: str, found: FoundInstance, sink: Sink, limit: int = MAX_FILE_BYTES) -> None:
