@@ -48,7 +48,7 @@ def as_json(data: Any) -> bytes:
     """Strict JSON (RFC 8259) in ASCII: a number that is not finite is null; numpy's scalars are numbers.
 
     Each entry of an object stands on a line of its own, and so does each item of a list in it: to be read by people, and
-    written by json's encoder in C, which knows no `indent` and takes a tenth of the time.
+    written by json's encoder in C, which knows no `indent`.
     """
     plain = _plain(data)
     if not isinstance(plain, dict) or not plain:
