@@ -100,6 +100,12 @@ def test_pixels_as_hot_as_the_last_are_in_and_cold_ones_never():
     assert saliency.iou_at_area(heat, mask, share=1.0) == Score(1.0)
 
 
+def test_all_heat_inside_is_1_however_its_sum_is_rounded():
+    heat, mask = np.zeros((5, 6), np.float32), np.ones((5, 6), bool)
+    heat[0, :2], heat[1, 2], mask[0, 2] = (1, 0.5), 1.5, False
+    assert saliency.energy(heat, mask) == Score(1.0)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     heat=arrays(np.float32, (5, 6), elements=st.floats(-2, 2, width=16)),
