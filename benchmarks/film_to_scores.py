@@ -6,9 +6,10 @@ The films: 2,048 pixels a side, 12 bits, half of them JPEG 2000 lossless, the ot
 (HILUM_DATA; phantoms without it), enlarged, with noise that brings the streams to about 5 bits a pixel (the real film RG1,
 of 15 bits, has 9.5). `DISTINCT` are made and the others are links to them. The network is the same for all:
 torchxrayvision's DenseNet121 at 224 pixels with random weights, which cost what trained ones do; Hilum runs it imported, in
-torch, in OpenVINO and as INT8. Each program runs in processes of its own and may use all cores; peers are timed without
-their start, Hilum with and without. Hilum's command does more than the others: quality gate, lungs (a U-Net beside the
-DenseNet), a report of each film on disk.
+torch, in OpenVINO and as INT8, and the built-in lungs in the same form, as `hilum bundle tune` chooses on this kind of
+machine. Each program runs in processes of its own and may use all cores; peers are timed without their start, Hilum with and
+without. Hilum's command does more than the others: quality gate, lungs (a U-Net beside the DenseNet), a report of each film
+on disk.
 
 Printed: processor milliseconds a film, which repeat where other programs take their share of the machine, films a second
 by the clock on the wall, the ratio of each of Hilum's to each peer by both, share of the cores in use, milliseconds of one
@@ -74,16 +75,17 @@ def main() -> None:
         work = options.work or Path(temporary)
         paths = made_films(work / "films", options.films)
         bundle, weights = densenet(work)
+        lungs = lungs_in_forms(work)
         if options.only == "make":
             return
         found: dict[str, dict[str, Any]] = {}
         most = float("nan")
         if options.only in (None, "process"):
-            most = print_limits(bundle, paths)
-            print_process(bundle, work, paths)
+            most = print_limits(bundle, lungs, paths)
+            print_process(bundle, lungs, paths)
         if options.only in (None, "hilum"):
             for name in options.runtimes:
-                found[f"hilum, {name}"] = hilum(work, bundle, FORMS[name], paths, options.jobs)
+                found[f"hilum, {name}"] = hilum(work, [bundle, lungs], FORMS[name], paths, options.jobs)
                 show(f"hilum, {name}", found[f"hilum, {name}"])
         if options.only in (None, "peers"):
             for name in PEERS:
@@ -98,9 +100,7 @@ def made_films(folder: Path, count: int) -> list[Path]:
     paths = [folder / f"{number:04}.dcm" for number in range(count)]
     if paths[-1].exists():
         return paths
-    root = os.environ.get("HILUM_DATA")
-    real = images(Path(root) / "nih14" / "images") if root else []
-    chosen = real[:: max(1, len(real) // (DISTINCT // 2))][: DISTINCT // 2]
+    chosen = real_films(DISTINCT // 2)
     for number in range(min(DISTINCT, count)):
         pair = number // 2
         source = read(chosen[pair]).pixels if chosen else phantom(pair, SIDE, SIDE).pixels
@@ -116,6 +116,13 @@ def made_films(folder: Path, count: int) -> list[Path]:
         paths[number].unlink(missing_ok=True)
         os.link(paths[number % DISTINCT], paths[number])
     return paths
+
+
+def real_films(count: int) -> list[Path]:
+    """So many, evenly spread; none without HILUM_DATA."""
+    root = os.environ.get("HILUM_DATA")
+    real = images(Path(root) / "nih14" / "images") if root else []
+    return real[:: max(1, len(real) // count)][:count]
 
 
 def densenet(work: Path) -> tuple[Path, Path]:
@@ -135,10 +142,21 @@ def densenet(work: Path) -> tuple[Path, Path]:
     return place, weights
 
 
-def hilum(work: Path, bundle: Path, runtime: str, paths: list[Path], jobs: int) -> dict[str, Any]:
+def lungs_in_forms(work: Path) -> Path:
+    """The built-in lungs in every form."""
+    place = work / "lungs"
+    if not (place / "bundle.json").exists():
+        films = real_films(100) or [Radiograph(phantom(seed, 300, 280).pixels) for seed in range(8)]
+        export("lungs", "openvino", place)
+        export(place, "int8", place, films)
+    return place
+
+
+def hilum(work: Path, bundles: list[Path], runtime: str, paths: list[Path], jobs: int) -> dict[str, Any]:
     """The command, start to end; `films` a second between the first report and the last, when all workers run."""
     with tempfile.TemporaryDirectory(dir=work) as out:
-        rest = ["--format", "json", "--jobs", str(jobs), "--bundle", bundle, "--runtime", runtime]
+        named = [word for bundle in bundles for word in ("--bundle", bundle)]
+        rest = ["--format", "json", "--jobs", str(jobs), *named, "--runtime", runtime]
         _, start = timed([*COMMAND, *paths[: 2 * jobs], "--out", Path(out) / "few", *rest])
         wall, used = timed([*COMMAND, *paths, "--out", out, *rest])
         index = json.loads((Path(out) / "index.json").read_text())
@@ -146,7 +164,7 @@ def hilum(work: Path, bundle: Path, runtime: str, paths: list[Path], jobs: int) 
         seen = sum(entry["analysable"] for entry in index["reports"])
         times = sorted(path.stat().st_mtime for path in Path(out).glob("[0-9]*.json"))
     warm = times[2 * jobs :]  # the first films of each worker warm it
-    alone = alone_ms(Analyzer([bundle], runtime=runtime, with_heatmaps=False), paths)
+    alone = alone_ms(Analyzer(bundles, runtime=runtime, with_heatmaps=False), paths)
     return {
         "films": (len(warm) - 1) / (warm[-1] - warm[0]),
         "ms": 1000 * (used - start) / (len(times) - 2 * jobs),
@@ -186,20 +204,13 @@ def peer(name: str, weights: Path, paths: list[Path], monai: Path | None) -> dic
     return found
 
 
-def print_process(bundle: Path, work: Path, paths: list[Path]) -> None:
+def print_process(bundle: Path, lungs: Path, paths: list[Path]) -> None:
     """Processor time of one process and one thread, warm: from a path to the report's JSON on disk."""
-    lungs = work / "lungs"
-    if not (lungs / "bundle.json").exists():
-        export("lungs", "openvino", lungs)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    networks = {
-        "torch": [load(bundle)],
-        "INT8": [load(bundle, "int8", threads=1)],
-        "INT8, lungs in OpenVINO": [load(bundle, "int8", threads=1), load(lungs, "openvino", threads=1)],
-    }
-    for name, loaded in networks.items():
-        for whole in (False, True) if len(loaded) == 2 else (False,):
+    for name, form in FORMS.items():
+        loaded = [load(place, form, threads=1) for place in (bundle, lungs)]
+        for whole in (False, True) if form == "int8" else (False,):
             analyzer = Analyzer(loaded, with_heatmaps=False, whole=whole)
             taken: list[list[float]] = [[], []]
             with tempfile.TemporaryDirectory() as out:
@@ -216,7 +227,7 @@ def print_process(bundle: Path, work: Path, paths: list[Path]) -> None:
     cv2.setNumThreads(os.cpu_count() or 1)
 
 
-def print_limits(bundle: Path, paths: list[Path]) -> float:
+def print_limits(bundle: Path, lungs: Path, paths: list[Path]) -> float:
     """What a film costs at least on one core: its bytes, its decoding at the resolution needed, the networks.
 
     Returns films a second that reading and DenseNet121 as INT8 allow."""
@@ -226,7 +237,7 @@ def print_limits(bundle: Path, paths: list[Path]) -> float:
         "read, uncompressed": lambda: read(paths[0], 448),
         "read, JPEG 2000 at a quarter": lambda: read(paths[1], 448),
         "read, JPEG 2000 whole": lambda: read(paths[1]),
-        "lungs (U-Net, torch)": one_film(load("lungs")),
+        **{f"lungs (U-Net), {name}": one_film(load(lungs, form, threads=1)) for name, form in FORMS.items()},
         **{f"DenseNet121, {name}": one_film(load(bundle, form, threads=1)) for name, form in FORMS.items()},
     }
     taken = latencies(work, 5, time.process_time)
@@ -244,7 +255,7 @@ def print_limits(bundle: Path, paths: list[Path]) -> float:
         f"\nreading and DenseNet121 as INT8 alone: {least:.1f} ms, at most {1000 * cores / least:.1f} films/s"
     )
     print(
-        f"with the lungs too: at most {1000 * cores / (least + taken['lungs (U-Net, torch)']):.1f} films/s\n"
+        f"with the lungs too: at most {1000 * cores / (least + taken['lungs (U-Net), INT8']):.1f} films/s\n"
     )
     return 1000 * cores / least
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +82,32 @@ def test_every_form_answers_as_torch_does(exported, films):
 
 
 @torch.inference_mode()
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or (os.cpu_count() or 1) < 2,
+    reason="it has one core, or does not say",
+)
+@pytest.mark.parametrize("form", ["onnx", "openvino", "int8"])
+def test_a_form_is_not_tied_to_some_cores(exported, films, form):
+    """OpenVINO ties its threads to the first cores unless told otherwise: workers would share one and leave the others."""
+    bundle = load(exported, form, threads=1)
+    images = bundle.prepare(films[0])
+    allowed, seen, done = os.sched_getaffinity(0), set(), threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            seen.add(frozenset(os.sched_getaffinity(main)))
+
+    main = threading.get_native_id()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with torch.inference_mode():
+        for _ in range(50):
+            bundle(images)
+    done.set()
+    watcher.join()
+    assert seen == {frozenset(allowed)}
+
+
 def test_a_form_gives_map_and_embedding_for_heatmaps_and_dropout(exported, films):
     reference = load(exported)
     if reference.info.task == "segment":

@@ -200,11 +200,13 @@ class OpenVino:
         model = core.read_model(model=description, weights=weights)
         model.reshape([1, *(side.get_length() for side in list(model.input(IMAGES).partial_shape)[1:])])
         # float32 is said aloud: on processors with bfloat16 or float16 OpenVINO would take that of itself.
+        # Its threads are not tied to cores: those of several processes would all be tied to the same ones.
         settings = {
             "INFERENCE_NUM_THREADS": threads,
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,
         }
         self.compiled = core.compile_model(model, "CPU", settings)
         self.names = [output.get_any_name() for output in self.compiled.outputs]

@@ -45,10 +45,11 @@ def find_lungs(probability: NDArray[np.floating], placement: Placement, cut: flo
     kept = left | right
     # Specks go to 0 and filled holes to 1: their neighbours lie on that side of the cut, so enlarging moves no other edge.
     cleaned = np.where(kept > 0, np.where(mask > 0, probability, 1.0), np.where(mask > 0, 0.0, probability))
-    on_film = (placement.map_to_source(cleaned) >= cut).astype(np.uint8)
+    on_film = (placement.map_to_source(cleaned) >= cut).view(np.uint8)
     if left.any() and right.any():
         on_the_left = _nearer(left, right, placement)
-        sides = on_film & on_the_left, on_film & (1 - on_the_left)
+        on_left = on_film & on_the_left
+        sides = on_left, on_film - on_left
     else:
         empty = np.zeros_like(on_film)
         sides = (on_film, empty) if left.any() else (empty, on_film)
