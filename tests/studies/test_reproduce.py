@@ -16,6 +16,7 @@ import pytest
 import scipy.stats
 import sklearn.metrics as sklearn
 from click.testing import Result
+from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from hilum import cli, studies
@@ -123,6 +124,22 @@ def test_the_tables_are_those_of_the_predictions(exclusive: tuple[Request, dict[
     assert whole["n"] == 36
     assert rows["Far", "published"]["mean"] == "77.00"
     assert rows["Far", "published"]["fold 1"] is None
+
+
+def test_each_run_has_its_auc_on_validation_films(exclusive: tuple[Request, dict[str, Any]]):
+    request, found = exclusive
+    rows = {row["arm"]: row for row in table(found, "Macro AUC on validation films")}
+    assert set(rows) == {"Plain", "Hidden"}
+    for job in request.jobs():
+        kept = pl.read_parquet(job.folder / "validation" / "predictions.parquet")
+        expected = np.mean(
+            [roc_auc_score(kept[f"truth:{x}"], kept[f"probability:{x}"]) for x in ("ill", "well")]
+        )
+        cell = rows[{"plain": "Plain", "hidden": "Hidden"}[job.arm]][f"run {job.number}"]
+        assert cell["value"] == pytest.approx(expected)
+        assert cell["n"] == len(kept)
+    numbers = [rows["Plain"][run]["value"] for run in rows["Plain"] if run.startswith("run ")]
+    assert float(rows["Plain"]["mean"]) == pytest.approx(np.mean(numbers), abs=1e-4)
 
 
 def test_every_film_is_held_out_once_and_the_list_is_scored_by_the_mean(

@@ -28,6 +28,7 @@ from hilum.studies import (
     segments,
     starts,
     tables,
+    validation,
 )
 from hilum.studies.films import Films, films_of, unreadable
 from hilum.studies.jobs import Job, Request, by_arm
@@ -131,7 +132,7 @@ def _from_predictions(request: Request, results: list[ArmResult], films: Films) 
         found += [tables.list_accuracy(variant, results)] if exclusive else []
     if study.positive is not None:
         found += [rates.rates(study, variant, results), rates.operating_points(study, variant, results)]
-    found += [tables.aucs(variant, results)]
+    found += [tables.aucs(variant, results), validation.table(variant, results)]
     if all(result.folds[0].cuts is not None for result in results):
         found += [f1.table(variant, results)]
     if exclusive:
