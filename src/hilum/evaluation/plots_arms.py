@@ -78,19 +78,21 @@ def plot_shares(
 ) -> Path:
     """A quantity against the share of labels, a line a start: name to (share in (0, 1], value, low, high).
 
-    Names that end in "probe" are drawn dashed, in the colour of the name before it. An interval of NaN is not drawn.
+    Names that end in "probe" are drawn dashed with hollow marks, in the colour of the name before it. An interval of NaN is
+    not drawn.
     """
     figure, (axes,) = grid(1, 7.2, 4.6)
     starts = list(dict.fromkeys(name.removesuffix(", linear probe") for name in lines))
-    colours = dict(zip(starts, cycle(COLOURS), strict=False))
+    colours = dict(zip(starts, cycle((*COLOURS, GREY)), strict=False))
     for name, points in lines.items():
         start = name.removesuffix(", linear probe")
+        inside = colours[start] if name == start else "white"
         aside = 1 + 0.03 * (starts.index(start) - len(starts) / 2)  # so that intervals do not hide each other
         share, value, low, high = np.array(sorted(points), np.float64).T
         reach = np.nan_to_num(np.stack([value - low, high - value]))
         axes.errorbar(
-            100 * share * aside, value, reach, color=colours[start], linewidth=1.4, capsize=2, marker="o", markersize=3,
-            linestyle="-" if name == start else "--", label=name,
+            100 * share * aside, value, reach, color=colours[start], linewidth=1.4, capsize=2, marker="o", markersize=4,
+            markerfacecolor=inside, linestyle="-" if name == start else "--", label=name,
         )  # fmt: skip
     axes.set_xscale("log")
     ticks = sorted({100 * point[0] for points in lines.values() for point in points})
