@@ -81,7 +81,6 @@ def test_every_form_answers_as_torch_does(exported, films):
             assert (found - expected[:1]).abs().max() > 1e-6
 
 
-@torch.inference_mode()
 @pytest.mark.skipif(
     not hasattr(os, "sched_getaffinity") or (os.cpu_count() or 1) < 2,
     reason="it has one core, or does not say",
@@ -108,6 +107,7 @@ def test_a_form_is_not_tied_to_some_cores(exported, films, form):
     assert seen == {frozenset(allowed)}
 
 
+@torch.inference_mode()
 def test_a_form_gives_map_and_embedding_for_heatmaps_and_dropout(exported, films):
     reference = load(exported)
     if reference.info.task == "segment":

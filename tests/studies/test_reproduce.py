@@ -16,7 +16,6 @@ import pytest
 import scipy.stats
 import sklearn.metrics as sklearn
 from click.testing import Result
-from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from hilum import cli, studies
@@ -24,7 +23,18 @@ from hilum.errors import BundleError, DataError, ReadError, RecipeError
 from hilum.images.read import read as read_film
 from hilum.learning import many
 from hilum.learning import run as running
-from hilum.studies import comparisons, cost, devices, dropout, figures, machine, report, results, tables
+from hilum.studies import (
+    comparisons,
+    cost,
+    devices,
+    dropout,
+    figures,
+    machine,
+    report,
+    results,
+    tables,
+    validation,
+)
 from hilum.studies.films import films_of, unreadable
 from hilum.studies.jobs import Request
 from hilum.studies.reproduce import reproduce
@@ -133,13 +143,32 @@ def test_each_run_has_its_auc_on_validation_films(exclusive: tuple[Request, dict
     for job in request.jobs():
         kept = pl.read_parquet(job.folder / "validation" / "predictions.parquet")
         expected = np.mean(
-            [roc_auc_score(kept[f"truth:{x}"], kept[f"probability:{x}"]) for x in ("ill", "well")]
+            [sklearn.roc_auc_score(kept[f"truth:{x}"], kept[f"probability:{x}"]) for x in ("ill", "well")]
         )
         cell = rows[{"plain": "Plain", "hidden": "Hidden"}[job.arm]][f"run {job.number}"]
         assert cell["value"] == pytest.approx(expected)
         assert cell["n"] == len(kept)
     numbers = [rows["Plain"][run]["value"] for run in rows["Plain"] if run.startswith("run ")]
     assert float(rows["Plain"]["mean"]) == pytest.approx(np.mean(numbers), abs=1e-4)
+
+
+def test_an_auc_that_validation_films_do_not_define_is_left_empty(
+    exclusive: tuple[Request, dict[str, Any]], tmp_path: Path
+):
+    request, _ = exclusive
+    result = collect("plain", request.jobs()[:2])
+    shutil.copytree(result.jobs[1].folder / "validation", tmp_path / "validation")
+    written = tmp_path / "validation" / "metrics.json"
+    measured = json.loads(written.read_text())
+    measured["overall"]["macro_auc"]["value"] = None
+    written.write_text(json.dumps(measured))
+    blank = dataclasses.replace(
+        result, jobs=(result.jobs[0], dataclasses.replace(result.jobs[1], folder=tmp_path))
+    )
+    row = validation.table(request.study.variant("published"), [blank]).rows[0]
+    assert row["run 1"]["value"] is not None
+    assert row["run 2"]["value"] is None
+    assert row["mean"] is None
 
 
 def test_every_film_is_held_out_once_and_the_list_is_scored_by_the_mean(

@@ -57,9 +57,8 @@ def energy(heatmap: ArrayLike, mask: ArrayLike, ignore: ArrayLike | None = None)
     if note:
         return Score.undefined(note)
     scaled = heat / heat.max()  # sums of a float's largest values would overflow
-    within = np.where(
-        inside, scaled, 0
-    )  # summed in the same order as all of it, so that rounding gives no share above 1
+    # Summed in the same order as all of it, so that rounding gives no share above 1.
+    within = np.where(inside, scaled, 0)
     return Score(float(within.sum() / scaled.sum()))
 
 

@@ -53,7 +53,7 @@ class Placement:
         own = self._own_cells(values.shape[0], values.shape[1])
         if own is None:
             return self._warped(values, slice(0, height), slice(0, width))
-        # An eighth of the time of warping, and the same but for half a cell at an edge beyond which the map goes on.
+        # Faster than warping, and the same but for half a cell at an edge beyond which the map goes on.
         out = np.asarray(cv2.resize(values[own], (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
         rows, columns = own
         y = ceil(height / (rows.stop - rows.start) / 2)

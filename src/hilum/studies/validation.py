@@ -20,12 +20,13 @@ NOTES = (
 
 
 def table(variant: Variant, results: Sequence[ArmResult]) -> Table:
-    """A row an arm: macro AUC on validation films of each run, and the mean over runs."""
+    """A row an arm: macro AUC on validation films of each run, and the mean over runs, where every run has one."""
     rows: list[dict[str, Any]] = []
     for result in results:
         found = {f"run {job.number}": _macro_auc(job) for job in result.jobs}
-        mean = np.mean([cell["value"] for cell in found.values()])
-        rows.append({"arm": variant.arms[result.arm].title, **found, "mean": f"{mean:.4f}"})
+        known = [cell["value"] for cell in found.values() if cell["value"] is not None]
+        mean = f"{np.mean(known):.4f}" if len(known) == len(found) else None
+        rows.append({"arm": variant.arms[result.arm].title, **found, "mean": mean})
     numbers = sorted({int(column[4:]) for row in rows for column in row if column.startswith("run ")})
     columns = ["arm", *(f"run {number}" for number in numbers), "mean"]
     return Table(
