@@ -38,7 +38,8 @@ RUNS: dict[str, tuple[str, ...]] = {
     "bootstrap_auc": (),
     "detection_ap": (),
     "wbf": (),
-    "ray_analysis": (),
+    "ray_analysis": ("--films", "400"),
+    "slow_store": (),
 }
 
 

@@ -13,6 +13,7 @@ from hilum.analysis.folder import analyze_all
 from hilum.bundles import save
 from hilum.cluster import rows
 from hilum.cluster.analysis import ShardWorker, Wish, analyze_on_ray
+from hilum.errors import ReadError
 from tests.bundles_for_tests import classifier_bundle
 from tests.cluster.test_shards import png
 
@@ -54,9 +55,9 @@ class Mortal(ShardWorker):
     """An actor that dies of one film, and analyses none."""
 
     def __init__(self, out: str, wish: Wish) -> None:
-        self.out = out
+        self.out, self.wish = out, wish
 
-    def _row(self, film: str) -> dict[str, Any]:
+    def _row(self, film: str, path: Path | ReadError) -> dict[str, Any]:
         if "deadly" in film:
             os._exit(1)
         return rows.failed_row(film, None, None)  # type: ignore[arg-type]  # as if it had been analysed

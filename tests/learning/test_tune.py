@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from hilum.analysis.analyzer import Analyzer
 from hilum.bundles import load, save, verify
@@ -63,7 +64,7 @@ def tuned(films, tmp_path_factory) -> dict[str, Path]:
 
 def test_every_runtime_is_measured_and_the_fastest_that_is_faithful_chosen(tuned):
     found = verify(tuned["toy"]).tuned[machine()]
-    assert set(found.runtimes) == {*FLOATS, "int8", "tensorrt"}
+    assert set(found.runtimes) == {*FLOATS, "int8", "cuda", "tensorrt"}
     assert found.films == FILMS // 2 - 1  # one cannot be read
     allowed = {name: ran for name, ran in found.runtimes.items() if ran.refused is None}
     assert set(FLOATS) <= set(allowed)
@@ -74,6 +75,7 @@ def test_every_runtime_is_measured_and_the_fastest_that_is_faithful_chosen(tuned
         assert ran.auc == pytest.approx(found.runtimes["torch"].auc, abs=0.05)
         assert ran.calibration_error == pytest.approx(found.runtimes["torch"].calibration_error, abs=1e-3)
     assert "ONNX Runtime has no" in found.runtimes["tensorrt"].refused
+    assert torch.cuda.is_available() or "no CUDA GPU" in found.runtimes["cuda"].refused
     assert "## Tuned" in card(verify(tuned["toy"]))
 
 

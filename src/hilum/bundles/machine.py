@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 TORCH = "torch"
 PACKAGES = {
     "torch": "torch",
+    "cuda": "torch",
     "onnx": "onnxruntime",
     "tensorrt": "onnxruntime-gpu",
     "openvino": "openvino",
@@ -28,12 +29,16 @@ SPEEDS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16", 
 
 @functools.cache
 def machine() -> str:
-    """This machine's processor, the instructions of it that count, and the cores that this process may use."""
+    """This machine's processor, the instructions of it that count, the cores that this process may use, and whether there is
+    a GPU that it may use."""
+    import torch
+
     facts = _processor()
     name = facts.get("model name") or platform.processor() or platform.machine()
     flags = set((facts.get("flags") or facts.get("Features") or "").split())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"{name} ({' '.join(s for s in SPEEDS if s in flags) or platform.machine()}), {cores} cores"
+    gpu = ", a GPU" if torch.cuda.is_available() else ""
+    return f"{name} ({' '.join(s for s in SPEEDS if s in flags) or platform.machine()}), {cores} cores{gpu}"
 
 
 def versions() -> dict[str, str]:

@@ -1,4 +1,5 @@
-"""One face over torch, ONNX Runtime and OpenVINO: prepared images in; features, embedding and logits out, or boxes.
+"""One face over torch (on a processor or a GPU), ONNX Runtime and OpenVINO: prepared images in; features, embedding and
+logits out, or boxes.
 
 A classifier's exported graph ends in three outputs: the last feature map, the embedding, and logits for
 other programs. Hilum takes the first two and keeps the head, which is tiny, in torch. So dropout samples,
@@ -12,11 +13,13 @@ itself is refused.
 
 from __future__ import annotations
 
+import copy
 import importlib
 import logging
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,10 +38,13 @@ if TYPE_CHECKING:
     from hilum.bundles.bundle import Bundle
 
 NAMES = ("torch", *EXPORTED)
-TENSORRT, TUNED = "tensorrt", "tuned"
-CHOICES = (TUNED, *NAMES, TENSORRT)
-"""What may be asked for: `tuned` is what `hilum bundle tune` chose for this machine, `tensorrt` runs the form `onnx`."""
-FORMS = {TENSORRT: "onnx"}
+CUDA, TENSORRT, TUNED = "cuda", "tensorrt", "tuned"
+CHOICES = (TUNED, *NAMES, CUDA, TENSORRT)
+"""What may be asked for: `tuned` is what `hilum bundle tune` chose for this machine, `cuda` is torch on a GPU, `tensorrt`
+runs the form `onnx` there."""
+ON_GPU = (CUDA, TENSORRT)
+GPU = "cuda"  # torch's device
+FORMS = {CUDA: "torch", TENSORRT: "onnx"}
 PROVIDERS = {
     "onnx": ["CPUExecutionProvider"],
     TENSORRT: ["TensorrtExecutionProvider", "CUDAExecutionProvider"],
@@ -91,6 +97,40 @@ class TorchRuntime(Runtime):
         return cast(Detector, self.model).detect(images)
 
 
+class GpuRuntime(TorchRuntime):
+    """A copy of the model on a GPU, in float32 throughout. As with an exported graph all that follows a classifier's
+    embedding stays on the processor, where the bundle is.
+    """
+
+    name = CUDA
+
+    def __init__(self, model: Model) -> None:
+        there = copy.deepcopy(model).to(GPU)
+        super().__init__(there.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+        self.head = model.head if isinstance(model, Classifier) else None
+
+    def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        with _exact():
+            features, embedding = super().features(images.to(GPU))
+        return features.cpu(), embedding.cpu()
+
+    def logits(self, images: Tensor) -> Tensor:
+        if self.head is not None:
+            return cast(Tensor, self.head(self.features(images)[1]))
+        with _exact():
+            return super().logits(images.to(GPU)).cpu()
+
+    def boxes(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        with _exact():
+            boxes, scores = super().boxes(images.to(GPU))
+        return boxes.cpu(), scores.cpu()
+
+
+def _exact() -> AbstractContextManager[None]:
+    """Without TF32, in which a GPU rounds the factors of a convolution to 10 bits unless it is told not to."""
+    return cast(AbstractContextManager[None], torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+
+
 class ExportedRuntime(Runtime):
     """An exported graph, with the classifier's head in torch. Raises BundleError where the graph fails on
     its images.
@@ -123,14 +163,20 @@ def start(bundle: Bundle, name: str, place: str | Path, threads: int | None = No
     """The runtime `name` on `bundle`'s exported form, with `threads` (None: torch's number); None for torch, and for
     `tuned` where nothing else was chosen for this machine.
 
-    Raises BundleError where the name is unknown, or the bundle lacks that form or holds one that cannot be
-    opened, and MissingExtraError where the runtime is not installed.
+    Raises BundleError where the name is unknown, there is no GPU to run it, or the bundle lacks that form or holds one
+    that cannot be opened, and MissingExtraError where the runtime is not installed.
     """
     if name not in CHOICES:
         raise BundleError(f"there is no runtime '{name}'", mend=f"Choose from: {', '.join(CHOICES)}")
     name = choice(bundle.info) if name == TUNED else name
     if name == "torch":
         return None
+    if name == CUDA:
+        if not torch.cuda.is_available():
+            raise BundleError(
+                "there is no CUDA GPU here, or this torch cannot use it", mend="Run it in torch"
+            )
+        return GpuRuntime(bundle.model)
     form = FORMS.get(name, name)
     if form not in bundle.info.exports:
         raise BundleError(

@@ -16,7 +16,7 @@ USUAL = "json,html,png"
 FORMAT_HELP = (
     "Which of json, html, png and dicom to write, with commas between. dicom: results for an archive."
 )
-RUNTIMES = ("tuned", "torch", "onnx", "openvino", "int8", "tensorrt")
+RUNTIMES = ("tuned", "torch", "onnx", "openvino", "int8", "cuda", "tensorrt")
 HEATMAPS = ("cam", "cam_above_threshold", "grad_cam_plus_plus", "score_cam", "attention", "attention_rollout")
 
 
@@ -92,8 +92,8 @@ def analyze(
         str,
         typer.Option(
             callback=_runtime,
-            help="What runs the bundles: tuned (what `hilum bundle tune` chose for this machine, else torch), torch, or"
-            " onnx, openvino, int8 or tensorrt, for which bundles are made with `hilum bundle export`.",
+            help="What runs the bundles: tuned (what `hilum bundle tune` chose for this machine, else torch), torch, cuda"
+            " (torch on a GPU), or onnx, openvino, int8 or tensorrt, for which bundles are made with `hilum bundle export`.",
         ),
     ] = RUNTIMES[0],
     heatmap_method: Annotated[

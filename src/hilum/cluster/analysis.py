@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,13 +22,15 @@ from typing import Any
 
 import fsspec
 
-from hilum.analysis.workers import Failed, Single
+from hilum.analysis.workers import Failed, Single, failure
+from hilum.bundles.runtimes import ON_GPU
 from hilum.cluster import films as films_
 from hilum.cluster import rows
-from hilum.cluster.films import Shard
+from hilum.cluster.films import Shard, fetched_ahead
 from hilum.cluster.pool import Pool
 from hilum.cluster.session import connected
-from hilum.errors import HilumError
+from hilum.errors import HilumError, ReadError
+from hilum.images.limits import MAX_FILE_BYTES
 
 FEATURE = "Analysis on a Ray cluster"
 NOTE = "analysis.json"
@@ -82,9 +86,10 @@ def analyze_on_ray(
 
     `paths`: files, folders and tables of films; local ones must be reachable under the same path from every node, others
     are addresses that fsspec knows. `out` likewise. `actors`: at most so many, each with `wish.threads` processors; None: as
-    many as the cluster has room for. `shard`: films a file of results; None: what `size_of` says. The same films, bundles
-    and seed give the probabilities that `analyze_all` gives. The same call goes on where one stopped; with other bundles,
-    samples or seed it is refused. `progress` is told (films done, films in all).
+    many as the cluster has room for; where a GPU runs the bundles they share the cluster's. `shard`: films a file of
+    results; None: what `size_of` says. The same films, bundles and seed give the probabilities that `analyze_all` gives. The
+    same call goes on where one stopped; with other bundles, samples or seed it is refused. `progress` is told (films done,
+    films in all).
     """
     started = time.perf_counter()
     out = str(out)
@@ -124,9 +129,16 @@ def _on(ray: Any, todo: Sequence[Shard], out: str, wish: Wish, actors: int | Non
     A shard whose actor dies is given to another, in halves from the second time on; a film that is alone with it then is
     the cause, and becomes a failure.
     """
-    kind = ray.remote(num_cpus=wish.threads, max_restarts=0, scheduling_strategy="SPREAD")(ShardWorker)
-    room = int(ray.cluster_resources().get("CPU", 1)) // wish.threads
-    pool = Pool(ray, partial(kind.remote, out, wish), max(1, min(actors or room, len(todo))))
+    there = ray.cluster_resources()
+    room = int(there.get("CPU", 1)) // wish.threads
+    count = max(1, min(actors or room, len(todo)))
+    kind = ray.remote(
+        num_cpus=wish.threads,
+        num_gpus=gpu_share(int(there.get("GPU", 0)), count) if wish.runtime in ON_GPU else 0,
+        max_restarts=0,
+        scheduling_strategy="SPREAD",
+    )(ShardWorker)
+    pool = Pool(ray, partial(kind.remote, out, wish), count)
     waiting, deaths = deque(todo), Counter[str]()
     try:
         while waiting or pool.busy:
@@ -151,12 +163,23 @@ def _on(ray: Any, todo: Sequence[Shard], out: str, wish: Wish, actors: int | Non
         pool.stop()
 
 
+def gpu_share(gpus: int, actors: int) -> float:
+    """The part of a GPU that each actor takes, so that all find room on so many. HilumError where there is none."""
+    if gpus < 1:
+        raise HilumError(
+            "this cluster has no GPU", mend="Start its nodes with GPUs, or choose another --runtime"
+        )
+    at_one = -(-actors // gpus)
+    return math.floor(10_000 / at_one) / 10_000  # Ray counts in ten thousandths
+
+
 class ShardWorker:
     """What a Ray actor does: shards in, files out. Its bundles are loaded once, in the process that analyses."""
 
     def __init__(self, out: str, wish: Wish) -> None:
         self.out = out
-        self.work: Single[str, dict[str, Any]] = Single(partial(_reader, wish), wish.timeout)
+        self.wish = wish
+        self.work: Single[tuple[str, Path], dict[str, Any]] = Single(partial(_reader, wish), wish.timeout)
 
     def ready(self) -> bool:
         """Answers once the actor is there."""
@@ -166,25 +189,25 @@ class ShardWorker:
         """How many films the shard holds, now that its file is written; or what no other actor can do either."""
         try:
             if not rows.is_written(self.out, shard):  # an actor may have died after it had written
-                rows.write_shard(self.out, shard, [self._row(film) for film in shard.films])
+                with closing(fetched_ahead(shard.films, MAX_FILE_BYTES, self.wish.timeout)) as fetched:
+                    rows.write_shard(self.out, shard, [self._row(film, path) for film, path in fetched])
         except HilumError as error:
             return error
         return len(shard.films)
 
-    def _row(self, film: str) -> dict[str, Any]:
-        answer = self.work.ask(film)
+    def _row(self, film: str, path: Path | ReadError) -> dict[str, Any]:
+        answer = failure(path) if isinstance(path, ReadError) else self.work.ask((film, path))
         if not isinstance(answer, Failed):
             return answer
         return rows.failed_row(film, answer.fault, answer.mend)
 
 
-def _reader(wish: Wish) -> Callable[[str], dict[str, Any]]:
+def _reader(wish: Wish) -> Callable[[tuple[str, Path]], dict[str, Any]]:
     """What the analysing process does with a film; runs there."""
     import cv2
     import torch
 
     from hilum.analysis.analyzer import Analyzer
-    from hilum.images.limits import MAX_FILE_BYTES
 
     torch.set_num_threads(wish.threads)
     cv2.setNumThreads(wish.threads)
@@ -192,9 +215,9 @@ def _reader(wish: Wish) -> Callable[[str], dict[str, Any]]:
         wish.bundles, wish.samples, wish.seed, with_heatmaps=False, runtime=wish.runtime, whole=wish.whole
     )
 
-    def work(film: str) -> dict[str, Any]:
-        with films_.fetched(film, MAX_FILE_BYTES) as path:
-            return rows.row_of(film, analyzer.analyze(path))
+    def work(item: tuple[str, Path]) -> dict[str, Any]:
+        film, path = item
+        return rows.row_of(film, analyzer.analyze(path))
 
     return work
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,6 +20,9 @@ from hilum.errors import HilumError, ReadError
 
 TABLE = ".parquet"
 """The ending of a table that lists films, in a column `path`."""
+AHEAD = 2
+"""Films of a store that are fetched while another is analysed."""
+CHUNK = 2**20
 
 
 @dataclass(frozen=True)
@@ -84,14 +89,69 @@ def fetched(film: str, limit: int) -> Iterator[Path]:
     if is_local(film):
         yield Path(film)
         return
-    try:
-        with fsspec.open(film, "rb") as file:
-            data = file.read(limit + 1)
-    except Exception as error:  # every store has errors of its own
-        raise ReadError(
-            f"it cannot be fetched ({type(error).__name__}: {error})", mend="Check its rights"
-        ) from error
     with tempfile.TemporaryDirectory(prefix="hilum-") as folder:
         copy = Path(folder) / PurePosixPath(film).name
-        copy.write_bytes(data)
+        try:
+            with fsspec.open(film, "rb") as file, copy.open("wb") as local:
+                while local.tell() <= limit and (data := file.read(CHUNK)):
+                    local.write(data)
+        except Exception as error:  # every store has errors of its own
+            raise _unfetched(error) from error
         yield copy
+
+
+def _unfetched(error: Exception) -> ReadError:
+    return ReadError(f"it cannot be fetched ({type(error).__name__}: {error})", mend="Check its rights")
+
+
+def fetched_ahead(
+    films: Sequence[str], limit: int, patience: float, ahead: int = AHEAD
+) -> Generator[tuple[str, Path | ReadError]]:
+    """Each film and where it lies on this machine, or why it could not be fetched, in their order; up to `ahead` of those
+    that come next are fetched meanwhile. A path holds until the next film is asked for, or the generator is closed.
+    `patience`: seconds that a film is waited for.
+    """
+    coming = deque[_Fetch]()
+    try:
+        for number, film in enumerate(films):
+            while len(coming) <= ahead and number + len(coming) < len(films):
+                coming.append(_Fetch(films[number + len(coming)], limit))
+            with closing(coming.popleft()) as fetch:
+                yield film, fetch.waited_for(patience)
+    finally:
+        for fetch in coming:
+            fetch.close()
+
+
+class _Fetch:
+    """A film on its way, in a thread that nobody waits for: a store that never answers holds up that film alone."""
+
+    def __init__(self, film: str, limit: int) -> None:
+        self.film, self.limit = film, limit
+        self.there, self.used = threading.Event(), threading.Event()
+        self.found: Path | ReadError
+        self.thread = threading.Thread(target=self._fetch, daemon=True)
+        self.thread.start()
+
+    def waited_for(self, patience: float) -> Path | ReadError:
+        if self.there.wait(patience):
+            return self.found
+        return ReadError(
+            f"it was not fetched within {patience:g} seconds", mend="Give it more with --timeout"
+        )
+
+    def close(self) -> None:
+        """The film was used, or is not wanted: its copy goes."""
+        self.used.set()
+        if self.there.is_set():
+            self.thread.join()
+
+    def _fetch(self) -> None:
+        try:
+            with fetched(self.film, self.limit) as path:
+                self.found = path
+                self.there.set()
+                self.used.wait()
+        except Exception as error:  # a full disk, say
+            self.found = error if isinstance(error, ReadError) else _unfetched(error)
+            self.there.set()

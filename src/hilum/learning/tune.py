@@ -26,7 +26,7 @@ from hilum.bundles.export import export
 from hilum.bundles.files import builtin_folder, locate
 from hilum.bundles.info import WEIGHTS, Form, Info, Ran, Tuning
 from hilum.bundles.machine import TORCH, machine, versions
-from hilum.bundles.runtimes import FORMS, TENSORRT
+from hilum.bundles.runtimes import FORMS, ON_GPU
 from hilum.bundles.speed import latencies, one_film
 from hilum.datasets.manifest import Manifest
 from hilum.datasets.preparing import IGNORE, canonical_mask, read_mask
@@ -87,11 +87,11 @@ def tune(
         raise BundleError(f"there is nothing to tune: its task is {loaded.info.task!r}", path=place)
     ranges, rest = _parted(films)
     seen = _seen(loaded, rest, most)
-    ran, forms = _run_all(loaded, ranges, seen, tolerance, rounds)
+    ran, forms = _run_all(loaded, place, ranges, seen, tolerance, rounds)
     chosen = min(
         (name for name, r in ran.items() if r.refused is None), key=lambda name: ran[name].milliseconds or 0
     )
-    kept = forms[FORMS.get(chosen, chosen)] if chosen != TORCH else loaded
+    kept = forms[FORMS.get(chosen, chosen)]
     tuning = Tuning(
         chosen=chosen,
         weights=loaded.info.files[WEIGHTS],
@@ -107,22 +107,23 @@ def tune(
 
 
 def _run_all(
-    loaded: Bundle, ranges: Sequence[Path], seen: Measuring, tolerance: float, rounds: int
+    loaded: Bundle, place: Path, ranges: Sequence[Path], seen: Measuring, tolerance: float, rounds: int
 ) -> tuple[dict[str, Ran], dict[str, Bundle]]:
-    """What every runtime did, and the bundle with each form that could be made."""
+    """What every runtime did, and the bundle with each form that could be made: torch's is the bundle, at `place`."""
     ran = {TORCH: Ran()}
-    forms: dict[str, Bundle] = {}
+    forms, places = {TORCH: loaded}, {TORCH: place}
     work: dict[str, Callable[[], object]] = {TORCH: one_film(loaded)}
     reference, masks = _numbers(loaded, seen.inputs)
     ran[TORCH] = _judged(loaded, reference, masks, reference, seen, tolerance)
     with tempfile.TemporaryDirectory() as folder:
-        for name in (*get_args(Form), TENSORRT):
+        for name in (*get_args(Form), *ON_GPU):
             form: Any = FORMS.get(name, name)
             try:
                 if form not in forms:
-                    export(loaded, form, Path(folder) / form, ranges)
-                    forms[form] = load(Path(folder) / form)
-                running = load(Path(folder) / form, name)
+                    places[form] = Path(folder) / form
+                    export(loaded, form, places[form], ranges)
+                    forms[form] = load(places[form])
+                running = load(places[form], name)
                 numbers, masks = _numbers(running, seen.inputs)
                 work[name] = one_film(running)
             except HilumError as error:
