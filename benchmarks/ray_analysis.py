@@ -6,7 +6,8 @@ Four runs over the same drawn films, every twentieth of them torn: `hilum analyz
 cluster undisturbed (two raylets of one processor each, an actor on each); the cluster again, with one raylet and all that it
 runs killed (SIGKILL) when a third of the films is done; and the same call again, which must find nothing left to do. Films
 that have no row, or two, and probabilities that differ from the first run's are counted: each must be 0. Times are of the
-wall, with the start of processes and bundles; the cluster itself is started before.
+wall, with the start of processes and bundles, and films a second also without it, from a tenth of the films to the last; the
+cluster itself is started before.
 """
 
 from __future__ import annotations
@@ -29,6 +30,21 @@ from rich.table import Table
 from tests.phantom import phantom
 
 TORN = 20
+
+
+class Pace:
+    """Told how many films are done: films a second from a tenth of `films` to the last that it was told of."""
+
+    def __init__(self, films: int) -> None:
+        self.films, self.told = films, list[tuple[int, float]]()
+
+    def __call__(self, done: int, *_: object) -> None:
+        if done >= self.films // 10:
+            self.told.append((done, time.perf_counter()))
+
+    def rate(self) -> float:
+        (first, start), (last, end) = self.told[0], self.told[-1]
+        return (last - first) / (end - start) if last > first else float("nan")
 
 
 def draw(folder: Path, films: int, size: int) -> None:
@@ -87,16 +103,26 @@ def main() -> None:
     args = parser.parse_args()
     # Raylets' processes as nice as those that they are held to, and time to start on a busy machine.
     os.environ.update(RAY_worker_niceness="0", RAY_raylet_start_wait_time_s="300")
-    table = Table("run", "s", "films/s", "lost", "doubled", "differ", box=None, pad_edge=False)
+    table = Table(
+        "run", "s", "films/s", "without the start", "lost", "doubled", "differ", box=None, pad_edge=False
+    )
     wish = Wish((args.bundle,))
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
         draw(work / "films", args.films, args.size)
-        start = time.perf_counter()
-        analyze_all([work / "films"], work / "reports", ("json",), [args.bundle], jobs=2)
+        start, pace = time.perf_counter(), Pace(args.films)
+        analyze_all(
+            [work / "films"],
+            work / "reports",
+            ("json",),
+            [args.bundle],
+            jobs=2,
+            progress=pace,
+        )
         known = probabilities(work / "reports")
         plain = time.perf_counter() - start
-        show(table, "two processes, JSON", plain, args.films, {})
+        show(table, "two processes, JSON", plain, pace, {})
+        beside = pace.rate()
         cluster, other = cluster_of_two()
 
         def kill(done: int, _: int) -> None:
@@ -110,10 +136,11 @@ def main() -> None:
             ("two raylets, one killed", "killed", kill),
             ("the same call again", "killed", None),
         )
-        took: dict[str, float] = {}
+        took: dict[str, tuple[float, float]] = {}
         try:
             for title, out, told in runs:
-                start = time.perf_counter()
+                start, pace = time.perf_counter(), Pace(args.films)
+                tellers = [pace] if told is None else [pace, told]
                 analyze_on_ray(
                     cluster.address,
                     [work / "films"],
@@ -121,19 +148,20 @@ def main() -> None:
                     wish,
                     actors=2,
                     shard=args.shard,
-                    progress=told,
+                    progress=lambda *done: [each(*done) for each in tellers],  # noqa: B023  # used at once
                 )
-                seconds = time.perf_counter() - start
-                took.setdefault(out, seconds)
-                show(table, title, seconds, args.films, faults(work / out, work / "films", known))
-            tell(
-                Figure(
-                    f"{args.films} films on two raylets",
-                    "two plain processes",
-                    plain / took["whole"],
-                    limit="1",
+                took.setdefault(out, (time.perf_counter() - start, pace.rate() if pace.told else 0.0))
+                show(
+                    table,
+                    title,
+                    time.perf_counter() - start,
+                    pace,
+                    faults(work / out, work / "films", known),
                 )
-            )
+            seconds, rate = took["whole"]
+            what = f"{args.films} films on two raylets"
+            tell(Figure(what, "two plain processes", plain / seconds, limit="1"))
+            tell(Figure(f"{what}, without the start", "two plain processes", rate / beside, limit="1"))
             assert other is None, "the run ended before a raylet was killed: give more films"
         finally:
             cluster.shutdown()
@@ -143,9 +171,10 @@ def main() -> None:
     Console().print(table)
 
 
-def show(table: Table, title: str, seconds: float, films: int, found: dict[str, int]) -> None:
+def show(table: Table, title: str, seconds: float, pace: Pace, found: dict[str, int]) -> None:
     counts = [str(found.get(name, "")) for name in ("lost", "doubled", "differ")]
-    table.add_row(title, f"{seconds:.1f}", f"{films / seconds:.2f}", *counts)
+    under_way = f"{pace.rate():.2f}" if pace.told else ""
+    table.add_row(title, f"{seconds:.1f}", f"{pace.films / seconds:.2f}", under_way, *counts)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from hilum.analysis.render import (
 )
 from hilum.analysis.render import words as wording
 from hilum.analysis.render.files import as_json
-from hilum.analysis.render.overlay import overlay
+from hilum.analysis.render.overlay import OPACITY, heated, overlay
 from hilum.analysis.report import LOW_LUNG_SHARE, BoxResult, BundleUsed, FindingResult, LungsResult, Report
 from hilum.bundles.card import RESEARCH_USE
 from hilum.errors import HilumError
@@ -48,6 +48,23 @@ def bump(cx: float, cy: float, shape: tuple[int, int] = (96, 83)) -> np.ndarray:
     y, x = ((np.indices(shape).T + 0.5) / shape).T
     heat = np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / 0.01)
     return (heat / heat.max()).astype(np.float32)
+
+
+def test_heat_is_the_colour_map_over_the_film_as_the_formula_says():
+    drawn = np.random.default_rng(0)
+    heat = drawn.random((90, 80), np.float32) * 1.2 - 0.1
+    heat[0, :3] = np.nan, np.inf, -np.inf
+    level = np.rint(255 * np.clip(np.nan_to_num(heat, posinf=1.0), 0, 1)).astype(np.uint8)
+    assert np.array_equal(pictures.to_grey(heat), level)
+    colours = cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    opacity = np.rint(255 * np.clip((level / 255 - pictures.CLEAR) / (pictures.SOLID - pictures.CLEAR), 0, 1))
+    layer = pictures.heat_layer(heat)
+    assert np.array_equal(layer[..., :3], colours)
+    assert np.array_equal(layer[..., 3], opacity)
+    grey = drawn.integers(0, 256, heat.shape, np.uint8)
+    alpha = opacity[..., None] / 255 * OPACITY
+    expected = grey[..., None] * (1 - alpha) + colours * alpha
+    assert np.abs(heated(grey, heat) - expected).max() <= 0.5 + 1e-9
 
 
 def finding(name: str, probability: float, threshold: float | None, **given: Any) -> FindingResult:

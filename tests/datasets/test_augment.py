@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,12 +23,30 @@ def generator(seed: int) -> torch.Generator:
 def test_nothing_asked_nothing_changed() -> None:
     images = torch.rand(3, 20, 30, generator=generator(0))
     change = Augmentation(**STILL).draw(3, (20, 30), generator(1))
-    torch.testing.assert_close(change.images(images), images, atol=1e-5, rtol=0)
+    assert change.images(images) is images
     masks = (images * 4).to(torch.uint8)
     assert torch.equal(change.masks(masks), masks)
     boxes, kept = change.boxes([torch.tensor([[1.0, 2, 8, 9]])] * 3)[0]
     torch.testing.assert_close(boxes, torch.tensor([[1.0, 2, 8, 9]]))
     assert kept.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    "asked", [{"contrast": 0.4}, {"rotation": 9.0}, {"veil": 1.0}, {"veil": 1.0, "gamma": 0.3}]
+)
+def test_what_is_left_out_would_have_changed_nothing(asked: dict[str, float]) -> None:
+    images = torch.rand(3, 20, 30, generator=generator(0))
+    kept, masks = images.clone(), (images * 4).to(torch.uint8)
+    change = Augmentation(**(STILL | asked)).draw(3, (20, 30), generator(1))
+    whole = replace(change, moves=True, tones=True)
+    found = change.images(images)
+    torch.testing.assert_close(found, whole.images(images), atol=1e-5, rtol=0)
+    assert torch.equal(change.masks(masks), whole.masks(masks))
+    assert not torch.equal(found, images)
+    assert torch.equal(images, kept)
+    torch.testing.assert_close(
+        change.of(slice(1, 3)).images(images[1:]), whole.images(images)[1:], atol=1e-5, rtol=0
+    )
 
 
 def test_flip_is_the_mirror_and_off_by_default() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -68,6 +68,8 @@ class Augmentation(BaseModel):
             1 + uniform(self.contrast),
             torch.exp(uniform(math.log1p(self.gamma))),
             veil.draw(films, self.veil, generator) if self.veil else None,
+            moves=any((self.flip, self.rotation, self.zoom, self.translation)),
+            tones=any((self.brightness, self.contrast, self.gamma)),
         )
 
 
@@ -79,6 +81,7 @@ class Change:
     ----------
     matrix: (n, 2, 3), where a point (x, y) of the film comes to lie, in pixels from the film's top left edge.
     size: (height, width). brightness, contrast, gamma: (n,). veil: None where none was asked for.
+    moves, tones: whether `matrix`, and the three tones, change anything; films and masks pass what does not untouched.
     """
 
     matrix: torch.Tensor
@@ -87,18 +90,25 @@ class Change:
     contrast: torch.Tensor
     gamma: torch.Tensor
     veil: veil.Veil | None = None
+    moves: bool = True
+    tones: bool = True
 
     def of(self, films: slice) -> Change:
         """What is done to some of the films."""
-        tones = (self.brightness[films], self.contrast[films], self.gamma[films])
-        return Change(
-            self.matrix[films], self.size, *tones, None if self.veil is None else self.veil.of(films)
+        return replace(
+            self,
+            matrix=self.matrix[films],
+            brightness=self.brightness[films],
+            contrast=self.contrast[films],
+            gamma=self.gamma[films],
+            veil=None if self.veil is None else self.veil.of(films),
         )
 
     def images(self, images: torch.Tensor) -> torch.Tensor:
         """Films float in [0, 1], (n, h, w) or (n, 1, h, w), to the same; what comes from outside is black."""
         moved = self._resampled(images, nearest=False)
-        return self._tones(moved if self.veil is None else self.veil.over(moved))
+        veiled = moved if self.veil is None else self.veil.over(moved)
+        return self._toned(veiled.clone() if veiled is images else veiled) if self.tones else veiled
 
     def masks(self, masks: torch.Tensor, outside: int = 0) -> torch.Tensor:
         """Masks uint8 (n, h, w) to the same, by nearest neighbour; `outside` comes from outside."""
@@ -137,6 +147,8 @@ class Change:
 
         if tuple(images.shape[-2:]) != self.size or len(images) != len(self.matrix):
             raise ValueError(f"drawn for {len(self.matrix)} films of {self.size}, got {tuple(images.shape)}")
+        if not self.moves:
+            return images
         batch = images.reshape(len(images), *self.size)
         resample = self._by_opencv if images.device.type == "cpu" else self._by_torch
         return torch.reshape(resample(batch, nearest, outside), images.shape)
@@ -178,7 +190,7 @@ class Change:
         offset = source_of_middle / half - 1
         return torch.cat([linear, offset[..., None]], -1)
 
-    def _tones(self, images: torch.Tensor) -> torch.Tensor:
+    def _toned(self, images: torch.Tensor) -> torch.Tensor:
         """Gamma, then contrast about the mean, then brightness; in place, on films that are already a copy."""
         shape = (-1, *([1] * (images.ndim - 1)))
         gamma, contrast, brightness = (

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from hilum.analysis.render.caption import Picture, caption, tagged
-from hilum.analysis.render.pictures import DISPLAY_SIDE, contours, heat_layer, shown, to_grey
+from hilum.analysis.render.pictures import DISPLAY_SIDE, Grey, contours, level_colours, shown, to_grey
 from hilum.analysis.report import Report
 
 HEATS = 3  # more than three maps in one picture cannot be told apart
@@ -39,7 +41,7 @@ def drawn(report: Report, side: int = DISPLAY_SIDE) -> Picture:
     heats = {f.name: f.heatmap for f in shown(report)[:HEATS] if f.heatmap is not None}
     if heats:
         maps = [cv2.resize(h, (width, height), interpolation=cv2.INTER_LINEAR) for h in heats.values()]
-        picture = _heated(picture, np.max(maps, axis=0))
+        picture = heated(grey, np.max(maps, axis=0))
         for name, heat in zip(heats, maps, strict=True):
             if heat.max() > 0:
                 core = (heat >= 0.5 * heat.max()).astype(np.uint8)
@@ -66,7 +68,15 @@ def _extent(report: Report, side: int) -> tuple[int, int]:
     return max(1, round(film.height * scale)), max(1, round(film.width * scale))
 
 
-def _heated(picture: Picture, heat: NDArray[np.float32]) -> Picture:
-    layer = heat_layer(heat, max(heat.shape))
-    alpha = layer[..., 3:].astype(np.float32) * (OPACITY / 255)
-    return np.rint(picture * (1 - alpha) + layer[..., :3] * alpha).astype(np.uint8)
+def heated(grey: Grey, heat: NDArray[np.float32]) -> Picture:
+    """A film (h, w) with heat in [0, 1] laid over it, RGB."""
+    return np.take(_blends(), to_grey(heat).astype(np.int32) * 256 + grey, axis=0)
+
+
+@cache
+def _blends() -> NDArray[np.uint8]:
+    """Each level of heat over each grey level, RGB (256 * 256, 3)."""
+    colours = level_colours()[:, None]
+    alpha = colours[..., 3:] * (OPACITY / 255)
+    grey = np.arange(256)[None, :, None]
+    return np.rint(grey * (1 - alpha) + colours[..., :3] * alpha).astype(np.uint8).reshape(-1, 3)

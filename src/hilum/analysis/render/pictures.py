@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import cv2
@@ -44,7 +45,7 @@ def fitted(image: NDArray[Any], side: int) -> NDArray[Any]:
 
 def to_grey(values: NDArray[Any]) -> Grey:
     """Values in [0, 1] as uint8, 0 to 255; what is not a number is 0."""
-    return np.rint(np.clip(np.nan_to_num(values, posinf=1.0), 0, 1) * 255).astype(np.uint8)
+    return np.rint(np.fmin(np.fmax(values, 0), 1) * 255).astype(np.uint8)
 
 
 def mask_png(mask: NDArray[np.uint8]) -> bytes:
@@ -61,10 +62,16 @@ def heat_png(heat: NDArray[np.float32], size: tuple[int, int]) -> bytes:
 def heat_layer(heat: NDArray[np.float32], side: int = HEAT_SIDE) -> NDArray[np.uint8]:
     """A heatmap as RGBA (h, w, 4), coloured by `inferno` (perceptually even, readable without red-green vision)
     and clear where it is low."""
-    level = to_grey(fitted(heat, side))
-    bgr = cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)
-    alpha = np.clip((level / 255 - CLEAR) / (SOLID - CLEAR), 0, 1)
-    return np.dstack([bgr[..., ::-1], to_grey(alpha)])
+    return np.take(level_colours(), to_grey(fitted(heat, side)), axis=0)
+
+
+@cache
+def level_colours() -> NDArray[np.uint8]:
+    """The colour of each of the 256 levels of heat, RGBA (256, 4)."""
+    level = np.arange(256)
+    bgr = cv2.applyColorMap(level.astype(np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0]
+    alpha = (level / 255 - CLEAR) / (SOLID - CLEAR)
+    return np.column_stack([bgr[:, ::-1], to_grey(alpha)])
 
 
 def colour_scale(steps: int = 128) -> NDArray[Any]:
@@ -91,7 +98,9 @@ def png(image: NDArray[Any]) -> bytes:
     """Greyscale, RGB or RGBA as PNG."""
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR if image.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
-    return _encode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    return _encode(
+        ".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    )  # 3 takes half as long again, for a tenth less
 
 
 def jpeg(image: NDArray[Any]) -> bytes:
