@@ -33,18 +33,24 @@ TORN = 20
 
 
 class Pace:
-    """Told how many films are done: films a second from a tenth of `films` to the last that it was told of."""
+    """Told how many films are done, and tells `then`: films a second from a tenth of `films` to the last it knows of."""
 
-    def __init__(self, films: int) -> None:
-        self.films, self.told = films, list[tuple[int, float]]()
+    def __init__(self, films: int, then: Callable[[int, int], None] | None = None) -> None:
+        self.films, self.then = films, then
+        self.told: list[tuple[int, float]] = []
 
-    def __call__(self, done: int, *_: object) -> None:
+    def __call__(self, done: int, films: int) -> None:
         if done >= self.films // 10:
             self.told.append((done, time.perf_counter()))
+        if self.then is not None:
+            self.then(done, films)
 
-    def rate(self) -> float:
+    def rate(self) -> float | None:
+        """None where it was not told of two numbers."""
+        if len({done for done, _ in self.told}) < 2:
+            return None
         (first, start), (last, end) = self.told[0], self.told[-1]
-        return (last - first) / (end - start) if last > first else float("nan")
+        return (last - first) / (end - start)
 
 
 def draw(folder: Path, films: int, size: int) -> None:
@@ -122,7 +128,7 @@ def main() -> None:
         known = probabilities(work / "reports")
         plain = time.perf_counter() - start
         show(table, "two processes, JSON", plain, pace, {})
-        beside = pace.rate()
+        took = {"plain": (plain, pace.rate())}
         cluster, other = cluster_of_two()
 
         def kill(done: int, _: int) -> None:
@@ -136,11 +142,9 @@ def main() -> None:
             ("two raylets, one killed", "killed", kill),
             ("the same call again", "killed", None),
         )
-        took: dict[str, tuple[float, float]] = {}
         try:
             for title, out, told in runs:
-                start, pace = time.perf_counter(), Pace(args.films)
-                tellers = [pace] if told is None else [pace, told]
+                start, pace = time.perf_counter(), Pace(args.films, told)
                 analyze_on_ray(
                     cluster.address,
                     [work / "films"],
@@ -148,17 +152,14 @@ def main() -> None:
                     wish,
                     actors=2,
                     shard=args.shard,
-                    progress=lambda *done: [each(*done) for each in tellers],  # noqa: B023  # used at once
+                    progress=pace,
                 )
-                took.setdefault(out, (time.perf_counter() - start, pace.rate() if pace.told else 0.0))
-                show(
-                    table,
-                    title,
-                    time.perf_counter() - start,
-                    pace,
-                    faults(work / out, work / "films", known),
-                )
-            seconds, rate = took["whole"]
+                seconds = time.perf_counter() - start
+                took.setdefault(out, (seconds, pace.rate()))
+                show(table, title, seconds, pace, faults(work / out, work / "films", known))
+            (_, beside), (seconds, rate) = took["plain"], took["whole"]
+            assert beside, "too few films to tell a pace: give more"
+            assert rate, "shards too large to tell a pace: give more films"
             what = f"{args.films} films on two raylets"
             tell(Figure(what, "two plain processes", plain / seconds, limit="1"))
             tell(Figure(f"{what}, without the start", "two plain processes", rate / beside, limit="1"))
@@ -173,7 +174,8 @@ def main() -> None:
 
 def show(table: Table, title: str, seconds: float, pace: Pace, found: dict[str, int]) -> None:
     counts = [str(found.get(name, "")) for name in ("lost", "doubled", "differ")]
-    under_way = f"{pace.rate():.2f}" if pace.told else ""
+    rate = pace.rate()
+    under_way = "" if rate is None else f"{rate:.2f}"
     table.add_row(title, f"{seconds:.1f}", f"{pace.films / seconds:.2f}", under_way, *counts)
 
 

@@ -64,6 +64,19 @@ def test_a_report_from_it_says_so_and_says_the_same(tmp_path: Path):
         assert one.std == pytest.approx(same.std, abs=1e-4)
 
 
+@pytest.mark.usefixtures("gpu")
+def test_a_gpu_that_fails_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Want of memory, above all: each of several processes has a model there."""
+    bundle = load(save(classifier_bundle(), tmp_path / "toy"), "cuda")
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(type(bundle.model), "feature_map", full)
+    with pytest.raises(BundleError, match=r"the GPU fails \(CUDA out of memory.*fewer --jobs"):
+        bundle(torch.rand(1, bundle.info.preparation.channels, *bundle.info.preparation.size))
+
+
 @pytest.mark.skipif(not NO_GPU, reason="there is a GPU here")
 def test_without_one_it_is_refused(tmp_path: Path):
     place = save(classifier_bundle(), tmp_path / "toy")

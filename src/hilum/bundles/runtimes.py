@@ -18,8 +18,8 @@ import importlib
 import logging
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -105,30 +105,39 @@ class GpuRuntime(TorchRuntime):
     name = CUDA
 
     def __init__(self, model: Model) -> None:
-        there = copy.deepcopy(model).to(GPU)
+        with _on_gpu():
+            there = copy.deepcopy(model).to(GPU)
         super().__init__(there.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
         self.head = model.head if isinstance(model, Classifier) else None
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        with _exact():
+        with _on_gpu():
             features, embedding = super().features(images.to(GPU))
-        return features.cpu(), embedding.cpu()
+            return features.cpu(), embedding.cpu()
 
     def logits(self, images: Tensor) -> Tensor:
         if self.head is not None:
             return cast(Tensor, self.head(self.features(images)[1]))
-        with _exact():
+        with _on_gpu():
             return super().logits(images.to(GPU)).cpu()
 
     def boxes(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        with _exact():
+        with _on_gpu():
             boxes, scores = super().boxes(images.to(GPU))
-        return boxes.cpu(), scores.cpu()
+            return boxes.cpu(), scores.cpu()
 
 
-def _exact() -> AbstractContextManager[None]:
-    """Without TF32, in which a GPU rounds the factors of a convolution to 10 bits unless it is told not to."""
-    return cast(AbstractContextManager[None], torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+@contextmanager
+def _on_gpu() -> Iterator[None]:
+    """Without TF32, in which a GPU rounds the factors of a convolution to 10 bits unless it is told not to. BundleError
+    where the GPU fails, such as for want of memory.
+    """
+    try:
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
+    except RuntimeError as error:
+        mend = "Give it fewer --jobs at a time, or run it in torch"
+        raise BundleError(f"the GPU fails ({first_line(error)})", mend=mend) from error
 
 
 class ExportedRuntime(Runtime):

@@ -35,9 +35,10 @@ def tune(
 ) -> None:
     """Choose the fastest runtime of a bundle on this machine, and record what it changes.
 
-    ONNX Runtime, OpenVINO, INT8 and, where it is present, TensorRT are run beside torch: milliseconds a film, the largest
-    change of a reported number, AUC, Dice and calibration error. One that changes a number by more than the tolerance is
-    refused. All of it is written into the bundle; `hilum analyze` then uses what was chosen for the machine it runs on.
+    ONNX Runtime, OpenVINO, INT8 and, where there is a GPU, torch and TensorRT on it are run beside torch: milliseconds a
+    film, the largest change of a reported number, AUC, Dice and calibration error. One that changes a number by more than
+    the tolerance is refused. All of it is written into the bundle; `hilum analyze` then uses what was chosen for the machine
+    it runs on.
 
     Examples:
 

@@ -35,11 +35,12 @@ def drawn(report: Report, side: int = DISPLAY_SIDE) -> Picture:
     height, width = _extent(report, side)
     way = cv2.INTER_AREA if height < report.film.height else cv2.INTER_CUBIC
     grey = to_grey(cv2.resize(report.film.pixels, (width, height), interpolation=way))
-    picture = np.repeat(grey[..., None], 3, axis=2)
     line = max(1, round(max(height, width) / 700))
     tags: list[tuple[str, int, int]] = []
     heats = {f.name: f.heatmap for f in shown(report)[:HEATS] if f.heatmap is not None}
-    if heats:
+    if not heats:
+        picture = np.repeat(grey[..., None], 3, axis=2)
+    else:
         maps = [cv2.resize(h, (width, height), interpolation=cv2.INTER_LINEAR) for h in heats.values()]
         picture = heated(grey, np.max(maps, axis=0))
         for name, heat in zip(heats, maps, strict=True):

@@ -20,6 +20,7 @@ Grey = NDArray[np.uint8]
 
 DISPLAY_SIDE = 1600  # pixels of the page's film and of the overlay: more than a reading column shows
 HEAT_SIDE = 224  # class activation maps are 7 to 32 cells a side, so more holds nothing more
+PNG_LEVEL = 1  # higher ones take much longer for little (benchmarks/page_pictures.py)
 CLEAR, SOLID = 0.2, 0.65  # heat below the first is not drawn, above the second it hides most of the film
 
 
@@ -76,9 +77,7 @@ def level_colours() -> NDArray[np.uint8]:
 
 def colour_scale(steps: int = 128) -> NDArray[Any]:
     """The colours of `heat_layer` from low to high, RGB (1, steps, 3)."""
-    return cv2.applyColorMap(np.linspace(0, 255, steps).astype(np.uint8)[None], cv2.COLORMAP_INFERNO)[
-        ..., ::-1
-    ]
+    return level_colours()[None, np.linspace(0, 255, steps).astype(np.uint8), :3]
 
 
 def contours(mask: NDArray[Any], tolerance: float = 1.0) -> list[NDArray[Any]]:
@@ -98,9 +97,7 @@ def png(image: NDArray[Any]) -> bytes:
     """Greyscale, RGB or RGBA as PNG."""
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR if image.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
-    return _encode(
-        ".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    )  # 3 takes half as long again, for a tenth less
+    return _encode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])
 
 
 def jpeg(image: NDArray[Any]) -> bytes:
